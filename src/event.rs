@@ -1,0 +1,211 @@
+//! The vocabulary of decisions: stable codes, errors, detail words and the event that carries them.
+//! Codes come from the artifact contract and are never reused. What is written where is `audit`'s.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// Declares an enum whose variants have one stable spelling each.
+macro_rules! stable_words {
+    ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant,)* }
+
+        impl $name {
+            /// Every value, in the order of declaration.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable spelling.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use stable_words;
+
+stable_words! {
+    /// What happened. 001–010 are the contract's; 1xx are Cartouche's own.
+    Code {
+        /// Artifact submitted for admission.
+        Submitted = "CART-001",
+        /// Artifact admission succeeded.
+        Admitted = "CART-002",
+        /// Artifact admission rejected (fail-closed).
+        Rejected = "CART-003",
+        /// Capability envelope validated.
+        EnvelopeValid = "CART-004",
+        /// Capability envelope validation failed.
+        EnvelopeInvalid = "CART-005",
+        /// Runtime enforcement check passed.
+        CheckPassed = "CART-006",
+        /// Runtime enforcement drift detected.
+        Drift = "CART-007",
+        /// Artifact digest verified.
+        DigestVerified = "CART-008",
+        /// Artifact digest mismatch.
+        DigestMismatch = "CART-009",
+        /// Schema version validated.
+        SchemaValidated = "CART-010",
+        /// An artifact went away; its rights are gone.
+        Revoked = "CART-101",
+        /// Running tasks were bound to an admitted artifact.
+        Adopted = "CART-102",
+        /// The mode of an artifact was changed.
+        ModeChanged = "CART-103",
+        /// A revocation was ended by the administrator.
+        Forgotten = "CART-104",
+        /// Decisions that were counted but could not be reported one by one.
+        EventsLost = "CART-105",
+        /// The posture of the node changed.
+        PostureChanged = "CART-106",
+        /// A file in a policies directory was not read.
+        FileIgnored = "CART-107",
+        /// An audit sink failed or works again.
+        SinkChanged = "CART-108",
+        /// The daemon started.
+        Started = "CART-109",
+        /// The daemon stopped; enforcement stays pinned.
+        Stopped = "CART-110",
+        /// The head of the audit chain, written down for comparison.
+        ChainHead = "CART-111",
+    }
+}
+
+stable_words! {
+    /// Why a decision was negative.
+    ErrorCode {
+        MissingEnvelope = "ERR_CART_MISSING_ENVELOPE",
+        InvalidEnvelope = "ERR_CART_INVALID_ENVELOPE",
+        DigestMismatch = "ERR_CART_DIGEST_MISMATCH",
+        OverScoped = "ERR_CART_OVER_SCOPED",
+        DriftDetected = "ERR_CART_DRIFT_DETECTED",
+        SchemaUnknown = "ERR_CART_SCHEMA_UNKNOWN",
+        EmptyCapabilities = "ERR_CART_EMPTY_CAPABILITIES",
+        DuplicateArtifact = "ERR_CART_DUPLICATE_ARTIFACT",
+    }
+}
+
+stable_words! {
+    /// How a decision ended.
+    Outcome {
+        Submitted = "submitted",
+        Admitted = "admitted",
+        Rejected = "rejected",
+        Valid = "valid",
+        Invalid = "invalid",
+        Revoked = "revoked",
+        Allowed = "allowed",
+        Denied = "denied",
+        WouldDeny = "would-deny",
+        Noted = "noted",
+    }
+}
+
+/// What a task did, as the kernel saw it; present on CART-006 and CART-007.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+pub struct Runtime {
+    /// Thread id in the initial pid namespace.
+    pub pid: u32,
+    /// Thread-group id (what user space calls the process id).
+    pub tgid: u32,
+    /// Name of the task, at most 15 bytes.
+    pub comm: String,
+    /// Path of the running executable, empty if the kernel could not name it.
+    pub exe: String,
+    pub uid: u32,
+    /// The capability or the refused power, such as `fs:write` or `mount`.
+    pub operation: String,
+    /// What it was done to: a path, an endpoint, a name.
+    pub object: String,
+    /// The rule that decided, empty if none matched.
+    pub rule: String,
+}
+
+/// One decision or change, before it has a place (seq, time, chain) in the audit log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    pub code: Code,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorCode>,
+    /// A stable lower-case word that narrows the code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifact: Option<String>,
+    pub outcome: Outcome,
+    /// A sentence for a person: what is wrong, where, what to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Further facts, such as the hashes of a decision's inputs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// How many equal events this one stands for, at least 1.
+    pub count: u64,
+}
+
+impl Event {
+    /// An event that stands for itself, with nothing optional set.
+    pub fn new(code: Code, outcome: Outcome) -> Self {
+        Self {
+            code,
+            error: None,
+            detail: None,
+            artifact: None,
+            outcome,
+            message: None,
+            facts: BTreeMap::new(),
+            runtime: None,
+            count: 1,
+        }
+    }
+
+    pub fn error(mut self, error: ErrorCode) -> Self {
+        self.error = Some(error);
+        self
+    }
+
+    pub fn detail(mut self, detail: impl Into<String>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    pub fn artifact(mut self, id: impl Into<String>) -> Self {
+        self.artifact = Some(id.into());
+        self
+    }
+
+    pub fn message(mut self, message: impl Into<String>) -> Self {
+        self.message = Some(message.into());
+        self
+    }
+
+    pub fn fact(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.facts.insert(key.into(), value.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_contract_s_codes_keep_their_spelling() {
+        let codes: Vec<_> = Code::ALL.iter().take(10).map(|c| c.as_str()).collect();
+
+        assert_eq!(codes.first(), Some(&"CART-001"));
+        assert_eq!(codes.last(), Some(&"CART-010"));
+        assert_eq!(ErrorCode::ALL.len(), 8);
+    }
+}

@@ -1,0 +1,2 @@
+//! Cartouche: a dropped artifact confines a real program.
+pub mod event;
