@@ -2,7 +2,6 @@
 //! Codes come from the artifact contract and are never reused. What is written where is `audit`'s.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +9,10 @@ use serde::{Deserialize, Serialize};
 macro_rules! stable_words {
     ($(#[$meta:meta])* $name:ident { $($(#[$vmeta:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash,
+            ::serde::Serialize, ::serde::Deserialize,
+        )]
         pub enum $name { $($(#[$vmeta])* #[serde(rename = $word)] $variant,)* }
 
         impl $name {
@@ -23,8 +25,8 @@ macro_rules! stable_words {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl ::std::fmt::Display for $name {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.write_str(self.as_str())
             }
         }
@@ -91,6 +93,124 @@ stable_words! {
         SchemaUnknown = "ERR_CART_SCHEMA_UNKNOWN",
         EmptyCapabilities = "ERR_CART_EMPTY_CAPABILITIES",
         DuplicateArtifact = "ERR_CART_DUPLICATE_ARTIFACT",
+    }
+}
+
+stable_words! {
+    /// The word that narrows an admission's code. Never reused, never renamed.
+    Detail {
+        // CART-001
+        /// No artifact of this file name is admitted.
+        New = "new",
+        /// The file of an admitted artifact changed, or what it depends on did.
+        Update = "update",
+
+        // The file as such, ERR_CART_INVALID_ENVELOPE.
+        /// It could not be read.
+        Unreadable = "unreadable",
+        /// It went away, or changed, while it was read.
+        Vanished = "vanished",
+        /// Others than root can change it or replace it.
+        Untrusted = "untrusted",
+        /// It is a symbolic link.
+        Symlink = "symlink",
+        /// It is a directory, a fifo, a socket or a device.
+        NotRegular = "not-regular",
+        /// It is larger than 1 MiB.
+        TooLarge = "too-large",
+        /// It is not UTF-8.
+        NotUtf8 = "not-utf8",
+        /// It is not TOML.
+        Syntax = "syntax",
+
+        // Schema, CART-010 and ERR_CART_SCHEMA_UNKNOWN.
+        SchemaKnown = "schema-known",
+        /// There is no `schema_version`.
+        SchemaMissing = "schema-missing",
+        /// This build does not know that `schema_version`.
+        SchemaUnknown = "schema-unknown",
+
+        // ERR_CART_MISSING_ENVELOPE, ERR_CART_EMPTY_CAPABILITIES.
+        EnvelopeMissing = "envelope-missing",
+        CapabilitiesEmpty = "capabilities-empty",
+
+        // Validation, CART-004, CART-005 and ERR_CART_INVALID_ENVELOPE.
+        EnvelopeValid = "envelope-valid",
+        /// A key that the format does not have, or not there.
+        UnknownKey = "unknown-key",
+        /// A key that is not optional.
+        MissingKey = "missing-key",
+        /// Another type of value belongs there.
+        WrongType = "wrong-type",
+        /// An empty string or list.
+        EmptyValue = "empty-value",
+        /// A control character in a string.
+        ControlCharacter = "control-character",
+        /// The same thing twice.
+        Duplicate = "duplicate",
+        /// A name, version, hash or word of the wrong form.
+        BadValue = "bad-value",
+        /// No path, or no path pattern.
+        BadPath = "bad-path",
+        /// No endpoint.
+        BadEndpoint = "bad-endpoint",
+        /// No capability has that name.
+        UnknownCapability = "unknown-capability",
+        /// A qualifier that another capability has.
+        ForeignQualifier = "foreign-qualifier",
+        /// A capability without the qualifier that says how far it goes.
+        MissingQualifier = "missing-qualifier",
+        /// An exception that lies outside what it is carved from.
+        BadExcept = "bad-except",
+        /// No profile has that name.
+        UnknownProfile = "unknown-profile",
+        /// Part of the format that this build cannot enforce.
+        Unsupported = "unsupported",
+
+        // Digest, CART-008, CART-009 and ERR_CART_DIGEST_MISMATCH.
+        EnvelopeDigest = "envelope-digest",
+        /// The envelope has no digest yet.
+        Unsealed = "unsealed",
+        ExecutableDigest = "executable-digest",
+        /// An executable's content is not the declared one.
+        ExecutableMismatch = "executable-mismatch",
+        /// The path of an executable is not that of the file it leads to.
+        ExecutableNotRealpath = "executable-not-realpath",
+        /// An executable that is no regular file.
+        ExecutableNotRegular = "executable-not-regular",
+        /// An executable that changes its user or group when run.
+        ExecutableSetId = "executable-set-id",
+        /// A file system on which a file cannot be pinned.
+        ExecutableFilesystem = "executable-filesystem",
+        /// An executable that could not be examined.
+        ExecutableUnreadable = "executable-unreadable",
+        /// Rejected only because an executable is missing.
+        Waiting = "waiting",
+
+        // ERR_CART_DUPLICATE_ARTIFACT
+        DuplicateId = "duplicate-id",
+        DuplicateExecutable = "duplicate-executable",
+
+        // ERR_CART_OVER_SCOPED
+        ExecutableOutOfScope = "executable-out-of-scope",
+        CapabilityOutOfScope = "capability-out-of-scope",
+        /// No scope can grant it.
+        NeverGrantable = "never-grantable",
+        /// Every capability was optional and outside the scope.
+        NothingLeft = "nothing-left",
+
+        // CART-002, CART-003
+        Admitted = "admitted",
+        /// Admitted without its optional capabilities that are outside the scope.
+        Narrowed = "narrowed",
+        /// This node cannot enforce it.
+        NodeCannotEnforce = "node-cannot-enforce",
+    }
+}
+
+impl From<Detail> for String {
+    fn from(detail: Detail) -> Self {
+        detail.as_str().to_owned()
     }
 }
 

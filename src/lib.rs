@@ -1,2 +1,4 @@
 //! Cartouche: a dropped artifact confines a real program.
+pub mod admission;
+pub mod artifact;
 pub mod event;
