@@ -1,4 +1,6 @@
 //! Cartouche: a dropped artifact confines a real program.
 pub mod admission;
 pub mod artifact;
+pub mod audit;
+pub mod error;
 pub mod event;
