@@ -2,5 +2,6 @@
 pub mod admission;
 pub mod artifact;
 pub mod audit;
+pub mod config;
 pub mod error;
 pub mod event;
