@@ -1,12 +1,125 @@
-//! The gate: inputs in, decision and events out. No file system, no clock, no kernel.
+//! Admission: what a decision is made from and what it says. The steps are `gate`'s. A pure function:
+//! no file system, no clock, no kernel.
+
+mod gate;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::capability::{Capability, CapabilityName};
-use crate::artifact::problem::Problem;
+use crate::artifact::digest::sha256_hex;
+use crate::artifact::draft::{claimed_id, claimed_paths};
+use crate::artifact::problem::Problems;
+use crate::artifact::profile::ProfileSet;
+use crate::artifact::scope::Scope;
 use crate::event::{Detail, ErrorCode, Event};
+
+/// All that a decision depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inputs {
+    /// The artifact file's name, without directories.
+    pub name: String,
+    /// The file's bytes; empty if there is a `file_problem`.
+    pub document: Vec<u8>,
+    /// Why the file could not be read or may not be trusted.
+    pub file_problem: Option<FileProblem>,
+    /// Whether a signature lies beside the artifact.
+    pub signature_present: bool,
+    /// The names of the site grants beside the artifact.
+    pub site_grants: BTreeSet<String>,
+    pub profiles: ProfileSet,
+    pub scope: Scope,
+    /// One for each executable that the artifact names, in any order.
+    pub executables: Vec<ExecutableFacts>,
+    pub node: Node,
+    pub admitted: Admitted,
+    pub options: Options,
+}
+
+/// Why a file could not be read or may not be trusted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileProblem {
+    pub detail: Detail,
+    /// A sentence without a full stop.
+    pub message: String,
+}
+
+/// How the gate is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Options {
+    /// Whether the executables are compared; `cartouche verify --no-executables` runs where they are not.
+    pub executables: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { executables: true }
+    }
+}
+
+impl Inputs {
+    /// Every input by name, as bytes that say all that the decision took from it. Their hashes stand in
+    /// CART-001; stored under them, they are what a replay needs.
+    ///
+    /// Of the admitted set only what this artifact can collide with, so that the size of a decision's
+    /// record does not grow with their number.
+    pub fn parts(&self) -> BTreeMap<String, Vec<u8>> {
+        let claimed = claimed_paths(&self.document);
+        let id = claimed_id(&self.document);
+        let rivals: BTreeMap<_, _> = self
+            .admitted
+            .iter()
+            .filter(|(other, summary)| {
+                summary.file == self.name
+                    || Some(*other) == id.as_ref()
+                    || claimed
+                        .iter()
+                        .any(|path| summary.executables.contains(path))
+            })
+            .collect();
+        let file = (
+            &self.name,
+            &self.file_problem,
+            self.signature_present,
+            &self.site_grants,
+        );
+        let mut parts = BTreeMap::from([
+            ("document".to_owned(), self.document.clone()),
+            ("file".to_owned(), json(&file)),
+            ("scope".to_owned(), self.scope.source.clone().into_bytes()),
+            ("executables".to_owned(), json(&self.executables)),
+            ("node".to_owned(), json(&self.node)),
+            ("admitted".to_owned(), json(&rivals)),
+            ("options".to_owned(), json(&self.options)),
+        ]);
+        for (name, profile) in self.profiles.iter() {
+            parts.insert(
+                format!("profile.{name}"),
+                profile.source.clone().into_bytes(),
+            );
+        }
+        parts
+    }
+
+    /// The hex SHA-256 of each part.
+    pub fn hashes(&self) -> BTreeMap<String, String> {
+        self.parts()
+            .into_iter()
+            .map(|(name, bytes)| (name, sha256_hex(&bytes)))
+            .collect()
+    }
+}
+
+/// JSON of a type of ours, which always has one.
+fn json<T: Serialize>(value: &T) -> Vec<u8> {
+    serde_json::to_vec(value).unwrap_or_default()
+}
+
+/// Decides about one artifact. The same inputs give the same decision, byte for byte.
+pub fn decide(inputs: &Inputs) -> Decision {
+    gate::decide(inputs)
+}
 
 /// What was found where an artifact names an executable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +185,8 @@ pub enum Verdict {
         detail: Detail,
         /// Rejected only because an executable is missing.
         waiting: bool,
-        problems: Vec<Problem>,
+        /// All of the step that failed; never empty.
+        problems: Problems,
     },
 }
 

@@ -192,6 +192,13 @@ impl Capability {
         }
     }
 
+    /// Whether this build enforces all of it.
+    pub fn is_enforceable(&self) -> bool {
+        self.name.has_enforcer()
+            && self.files.is_empty()
+            && self.transition != Some(Transition::Artifact)
+    }
+
     /// Whether this capability alone allows `path`: of `paths` and `except` the most specific
     /// pattern that matches it decides. This is the meaning that a plan must keep.
     pub fn grants_path(&self, path: &str) -> bool {

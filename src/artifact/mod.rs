@@ -2,10 +2,21 @@
 //! Whether it is let in is `admission`'s; what the kernel is told is `plan`'s.
 
 pub mod capability;
+pub mod ceiling;
+pub mod digest;
 pub mod draft;
 pub mod endpoint;
+mod entry;
+pub mod excluded;
+mod file;
+mod kcap;
 pub mod pattern;
 pub mod problem;
+pub mod profile;
+pub mod protected;
+mod reader;
+pub mod scope;
+pub mod signature;
 
 /// Whether `text` can be an artifact's id: `[a-z0-9][a-z0-9._-]{0,62}`.
 pub fn is_id(text: &str) -> bool {

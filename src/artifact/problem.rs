@@ -7,7 +7,16 @@ use serde::{Deserialize, Serialize};
 use crate::event::{Detail, ErrorCode};
 
 /// More problems than a person reads at once; the rest is counted.
-const MAX_PROBLEMS: usize = 50;
+pub const MAX_PROBLEMS: usize = 50;
+
+/// Where something stands in a file. The default is the file as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Place {
+    /// Counted from 1; 0 for the file as a whole.
+    pub line: usize,
+    /// In characters, counted from 1; 0 for the file as a whole.
+    pub column: usize,
+}
 
 /// One fault of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,19 +25,25 @@ pub struct Problem {
     pub line: usize,
     /// In characters, counted from 1; 0 if the fault is the file as a whole.
     pub column: usize,
-    pub code: ErrorCode,
+    /// Absent if the fault is not the file's: a missing executable, a node that cannot enforce.
+    pub code: Option<ErrorCode>,
     pub detail: Detail,
     /// What is wrong and what to do, as a sentence without a full stop.
     pub message: String,
 }
 
 impl Problem {
-    /// A fault of the whole file.
-    pub fn of_file(code: ErrorCode, detail: Detail, message: impl Into<String>) -> Self {
+    pub fn new(
+        place: Place,
+        code: impl Into<Option<ErrorCode>>,
+        detail: Detail,
+        message: impl Into<String>,
+    ) -> Self {
+        let Place { line, column } = place;
         Self {
-            line: 0,
-            column: 0,
-            code,
+            line,
+            column,
+            code: code.into(),
             detail,
             message: message.into(),
         }
@@ -58,6 +73,7 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Sorts by place and cuts what no person reads.
     pub fn new(name: &str, schema_known: bool, mut list: Vec<Problem>) -> Self {
         list.sort_by_key(|problem| (problem.line, problem.column));
         let omitted = list.len().saturating_sub(MAX_PROBLEMS);
