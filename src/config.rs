@@ -27,6 +27,7 @@ const MAX_KEEP: usize = 999;
 
 stable_words! {
     /// What the daemon does when the node cannot enforce.
+    #[derive(schemars::JsonSchema)]
     Gate {
         /// It refuses to start.
         FailClosed = "fail-closed",

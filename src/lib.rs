@@ -5,3 +5,4 @@ pub mod audit;
 pub mod config;
 pub mod error;
 pub mod event;
+pub mod posture;
