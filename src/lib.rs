@@ -1,8 +1,10 @@
 //! Cartouche: a dropped artifact confines a real program.
 pub mod admission;
 pub mod artifact;
+pub mod atomic_write;
 pub mod audit;
 pub mod config;
 pub mod error;
 pub mod event;
 pub mod posture;
+pub mod trusted_file;
