@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod atomic_write;
 pub mod audit;
 pub mod config;
+pub mod control;
 pub mod error;
 pub mod event;
 pub mod posture;

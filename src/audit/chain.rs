@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::artifact::digest::{canonical, hex};
 use crate::event::Event;
 
 /// What the first record of a log names as the hash before it.
@@ -62,8 +63,7 @@ impl Head {
         record.hash = hash_of(&mut value);
         value["hash"] = Value::from(record.hash.clone());
         value["prev"] = Value::from(record.prev.clone());
-        let line = serde_json::to_string(&value)?;
-        Ok((record, line))
+        Ok((record, canonical(&value)))
     }
 }
 
@@ -82,7 +82,7 @@ impl Record {
     /// doubled key, another spelling or another order of keys is an edit too.
     pub fn read(line: &[u8]) -> Option<Self> {
         let mut value: Value = serde_json::from_slice(line).ok()?;
-        if serde_json::to_vec(&value).ok()? != line {
+        if canonical(&value).as_bytes() != line {
             return None;
         }
         let record: Self = serde_json::from_value(value.clone()).ok()?;
@@ -91,9 +91,6 @@ impl Record {
 }
 
 /// Hashes a record; takes `prev` and `hash` out of it.
-///
-/// serde_json keeps objects sorted by key and records hold strings and whole numbers only, which
-/// makes its compact form the canonical one.
 fn hash_of(record: &mut Value) -> String {
     let mut prev = None;
     if let Some(object) = record.as_object_mut() {
@@ -103,17 +100,8 @@ fn hash_of(record: &mut Value) -> String {
     let prev = prev.as_ref().and_then(Value::as_str).unwrap_or(GENESIS);
     let mut hasher = Sha256::new();
     hasher.update(prev);
-    hasher.update(record.to_string());
+    hasher.update(canonical(record));
     hex(&hasher.finalize())
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
