@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -15,6 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_spanned::Spanned;
 
 use crate::event::stable_words;
+use crate::trusted_file::{self, Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
 const PREFIX: &str = "CARTOUCHED_";
@@ -173,16 +172,20 @@ pub struct Paths {
     pub bpffs: PathBuf,
     /// Where syslog listens.
     pub syslog: PathBuf,
+    /// The user to whom the files must belong.
+    pub owner: u32,
 }
 
 impl Default for Paths {
     fn default() -> Self {
-        Self::under(Path::new("/"))
+        let mut paths = Self::under(Path::new("/"));
+        paths.owner = 0;
+        paths
     }
 }
 
 impl Paths {
-    /// The same layout below another root, for tests.
+    /// The same layout below another root, with files of this process's own user, for tests.
     pub fn under(root: &Path) -> Self {
         Self {
             etc: root.join("etc/cartouche"),
@@ -191,6 +194,7 @@ impl Paths {
             run: root.join("run/cartouche"),
             bpffs: root.join("sys/fs/bpf/cartouche"),
             syslog: root.join("dev/log"),
+            owner: rustix::process::geteuid().as_raw(),
         }
     }
 
@@ -233,8 +237,8 @@ impl Paths {
 /// Why the configuration is not taken.
 #[derive(Debug)]
 pub enum Error {
-    /// A file or directory exists and cannot be read.
-    Unreadable { path: PathBuf, source: io::Error },
+    /// A file or directory exists and cannot be read, or others than root may have written it.
+    Unreadable { source: trusted_file::Error },
     /// A file is not a configuration.
     Invalid {
         path: PathBuf,
@@ -251,9 +255,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreadable { path, .. } => {
-                write!(f, "The configuration {path:?} could not be read")
-            }
+            Self::Unreadable { .. } => f.write_str("The configuration could not be read"),
             Self::Invalid {
                 path,
                 line,
@@ -273,7 +275,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Unreadable { source, .. } => Some(source),
+            Self::Unreadable { source } => Some(source),
             Self::Merge { source } => Some(source.as_ref()),
             Self::Invalid { .. } | Self::Variable { .. } => None,
         }
@@ -374,10 +376,8 @@ impl Config {
         command_line: &Layer,
     ) -> Result<Loaded, Error> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
-        for path in layer_files(&paths.config())? {
-            if let Some(layer) = file_layer(&path)? {
-                figment = figment.merge(Serialized::defaults(layer));
-            }
+        for (path, bytes) in layer_files(paths)? {
+            figment = figment.merge(Serialized::defaults(file_layer(path, bytes)?));
         }
         let mut warnings = Vec::new();
         for layer in environment_layers(environment, &mut warnings)? {
@@ -454,52 +454,67 @@ impl Layer {
     }
 }
 
-/// The configuration file and its drop-ins, in the order in which they are merged.
-fn layer_files(config: &Path) -> Result<Vec<PathBuf>, Error> {
-    let dir = config.with_extension("toml.d");
-    let unreadable = |source| Error::Unreadable {
-        path: dir.clone(),
-        source,
-    };
-    let mut drop_ins = Vec::new();
-    match fs::read_dir(&dir) {
-        Ok(entries) => {
-            for entry in entries {
-                let name = entry.map_err(unreadable)?.file_name();
-                let shown = name.to_string_lossy();
-                if shown.ends_with(".toml") && !shown.starts_with('.') {
-                    drop_ins.push(name);
-                }
-            }
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(unreadable(error)),
-    }
-    drop_ins.sort();
-    let mut files = vec![config.to_owned()];
-    files.extend(drop_ins.into_iter().map(|name| dir.join(name)));
+/// The configuration file and its drop-ins with their bytes, in the order in which they are merged.
+fn layer_files(paths: &Paths) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let drop_ins = paths.etc.join("cartouche.toml.d");
+    let mut files = read_files(&paths.etc, paths.owner, |name| name == "cartouche.toml")?;
+    files.extend(read_files(&drop_ins, paths.owner, |name| {
+        name.ends_with(".toml") && !name.starts_with('.')
+    })?);
     Ok(files)
 }
 
-fn file_layer(path: &Path) -> Result<Option<Layer>, Error> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => {
-            return Err(Error::Unreadable {
-                path: path.to_owned(),
-                source,
-            });
+/// The wanted files of a directory in byte order of their names; a missing directory holds none, a
+/// masked file says nothing.
+fn read_files(
+    dir: &Path,
+    owner: u32,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
+    let unreadable = |source| Error::Unreadable { source };
+    let dir = match TrustedDirectory::open(dir, owner) {
+        Ok(dir) => dir,
+        Err(error) if matches!(error.fault, FileFault::Vanished) => return Ok(Vec::new()),
+        Err(error) => return Err(unreadable(error)),
+    };
+    let mut files = Vec::new();
+    for name in dir.names().map_err(unreadable)? {
+        if !wanted(&name.to_string_lossy()) {
+            continue;
+        }
+        match dir.read(&name) {
+            Ok(bytes) => files.push((dir.path().join(name), bytes)),
+            Err(error) if matches!(error.fault, FileFault::Vanished | FileFault::Masked) => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    Ok(files)
+}
+
+fn file_layer(path: PathBuf, bytes: Vec<u8>) -> Result<Layer, Error> {
+    let fault = match String::from_utf8(bytes) {
+        Ok(text) => match Layer::parse(&text) {
+            Ok(layer) => return Ok(layer),
+            Err(fault) => (
+                position(&text, fault.span.map_or(0, |span| span.start)),
+                fault.message,
+            ),
+        },
+        Err(error) => {
+            let valid = error.utf8_error().valid_up_to();
+            let text = String::from_utf8_lossy(error.as_bytes());
+            (
+                position(&text, valid),
+                "the file is not UTF-8 from here".to_owned(),
+            )
         }
     };
-    Layer::parse(&text).map(Some).map_err(|fault| {
-        let (line, column) = position(&text, fault.span.map_or(0, |span| span.start));
-        Error::Invalid {
-            path: path.to_owned(),
-            line,
-            column,
-            message: fault.message,
-        }
+    let ((line, column), message) = fault;
+    Err(Error::Invalid {
+        path,
+        line,
+        column,
+        message,
     })
 }
 
@@ -552,6 +567,8 @@ fn environment_layers(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The configuration of a root with these files in etc/cartouche.
@@ -661,6 +678,35 @@ mod tests {
                 .contains("such as \"64 MiB\"")
         );
         assert_eq!(fault("gate =").0, 1);
+    }
+
+    #[test]
+    fn a_file_that_others_can_write_is_not_read() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(&paths.etc).unwrap();
+        fs::write(paths.config(), "mode = \"audit\"").unwrap();
+        fs::set_permissions(paths.config(), fs::Permissions::from_mode(0o666)).unwrap();
+
+        let loaded = Config::load(&paths, [], &Layer::default());
+
+        assert!(matches!(loaded, Err(Error::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_file_that_is_not_text_is_refused_with_its_place() {
+        let fault = file_layer("x".into(), b"gate = 1\nmode = \"\xff\"".to_vec());
+
+        assert!(matches!(
+            fault,
+            Err(Error::Invalid {
+                line: 2,
+                column: 9,
+                ..
+            })
+        ));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub use gate::{Start, decide};
 pub use history::{History, Transition};
 pub use observed::{Admission, ArtifactFacts, Canary, Hook, Observed, Programs, Standing};
 pub use probe::System;
-pub use publish::publish;
+pub use publish::{Error, publish};
 pub use report::*;
 
 use crate::event::{Code, Event, Outcome};

@@ -1,49 +1,77 @@
 //! Puts the report where it is read: whole or not at all, and gone after a reboot.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::Path;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
 
 use super::Report;
+use crate::atomic_write::{self, atomic_write};
 use crate::config::Paths;
 
-/// Writes the report to /run and makes the link in /var lead there.
-///
-/// # Errors
-/// The report before it, if any, is still in place.
-pub fn publish(report: &Report, paths: &Paths) -> io::Result<()> {
-    let mut text = serde_json::to_string_pretty(report)?;
-    text.push('\n');
+/// Why the report does not stand where it is read.
+#[derive(Debug)]
+pub enum Error {
+    /// The report could not be put into JSON.
+    Unwritable { source: serde_json::Error },
+    /// The report itself was not written.
+    Report { source: atomic_write::Error },
+    /// The report is written, but the link to it could not be made.
+    Link { path: PathBuf, source: io::Error },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unwritable { .. } => f.write_str("The posture report could not be put into JSON"),
+            Self::Report { .. } => f.write_str("The posture report was not written"),
+            Self::Link { path, .. } => write!(
+                f,
+                "The posture report is written, but the link {path:?} to it could not be made"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unwritable { source } => Some(source),
+            Self::Report { source } => Some(source),
+            Self::Link { source, .. } => Some(source),
+        }
+    }
+}
+
+/// Writes the report to /run, readable by all, and makes the link in /var lead there.
+pub fn publish(report: &Report, paths: &Paths) -> Result<(), Error> {
+    let mut text =
+        serde_json::to_vec_pretty(report).map_err(|source| Error::Unwritable { source })?;
+    text.push(b'\n');
     let target = paths.report();
-    replace(&target, |new| {
-        let mut file = File::create(new)?;
-        file.set_permissions(Permissions::from_mode(0o644))?;
-        file.write_all(text.as_bytes())
-    })?;
+    atomic_write(&target, &text, 0o644).map_err(|source| Error::Report { source })?;
     let link = paths.report_link();
     if fs::read_link(&link).is_ok_and(|there| there == target) {
         return Ok(());
     }
-    replace(&link, |new| symlink(&target, new))
+    replace_link(&target, &link).map_err(|source| Error::Link { path: link, source })
 }
 
-/// Makes a new file beside `path` and moves it into its place.
-fn replace(path: &Path, make: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".new");
-    let new = path.with_file_name(name);
+fn replace_link(target: &Path, link: &Path) -> io::Result<()> {
+    let new = link.with_extension("json.new");
     match fs::remove_file(&new) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    make(&new)?;
-    fs::rename(&new, path)
+    symlink(target, &new)?;
+    fs::rename(&new, link)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::posture::{History, Observed, evaluate};
 
