@@ -222,3 +222,71 @@ impl fmt::Display for Capability {
         f.write_str(&self.full_name())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn capability(paths: &[&str], except: &[&str]) -> Capability {
+        let patterns = |texts: &[&str]| texts.iter().map(|t| Pattern::parse(t).unwrap()).collect();
+        Capability {
+            paths: patterns(paths),
+            except: patterns(except),
+            ..Capability::new(CapabilityName::FsRead)
+        }
+    }
+
+    #[test]
+    fn names_are_those_of_the_design() {
+        for name in CapabilityName::ALL {
+            let written = match name {
+                CapabilityName::Profile => "profile:base",
+                other => other.as_str(),
+            };
+
+            assert_eq!(CapabilityName::parse(written).map(|(n, _)| n), Some(*name));
+        }
+        assert_eq!(CapabilityName::parse("profile"), None);
+        assert_eq!(CapabilityName::parse("profile:"), None);
+        assert_eq!(CapabilityName::parse("profile:a.b"), None);
+        assert_eq!(CapabilityName::parse("fs:execute"), None);
+    }
+
+    #[test]
+    fn an_exception_is_carved_out_and_a_narrower_rule_put_back() {
+        let capability = capability(&["/a/**", "/a/b/c"], &["/a/b/**"]);
+
+        assert!(capability.grants_path("/a/x"));
+        assert!(!capability.grants_path("/a/b"));
+        assert!(!capability.grants_path("/a/b/x"));
+        assert!(capability.grants_path("/a/b/c"));
+        assert!(!capability.grants_path("/b"));
+    }
+
+    #[test]
+    fn a_capability_survives_json() {
+        let mut capability = capability(&["/a/**"], &["/a/b"]);
+        capability.endpoints = BTreeSet::from([Endpoint::parse("tcp://*:80").unwrap()]);
+
+        let json = serde_json::to_string(&capability).unwrap();
+
+        assert_eq!(
+            serde_json::from_str::<Capability>(&json).unwrap(),
+            capability
+        );
+    }
+
+    #[test]
+    fn what_no_domain_enforces_is_not_enforceable() {
+        let mut exec = Capability::new(CapabilityName::ProcessExec);
+        assert!(exec.is_enforceable());
+
+        exec.transition = Some(Transition::Artifact);
+        let mut pinned = Capability::new(CapabilityName::CodeLoad);
+        pinned.files.insert("/x".to_owned(), "0".repeat(64));
+
+        assert!(!exec.is_enforceable());
+        assert!(!pinned.is_enforceable());
+        assert!(!Capability::new(CapabilityName::KernelPerf).is_enforceable());
+    }
+}

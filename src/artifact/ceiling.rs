@@ -208,3 +208,174 @@ fn outside_paths(capability: &Capability, scope: &[&Capability]) -> Vec<Outside>
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::capability::CapabilityName;
+    use crate::artifact::endpoint::Endpoint;
+    use proptest::prelude::*;
+
+    fn paths(paths: &[&str], except: &[&str]) -> Capability {
+        let patterns = |texts: &[&str]| texts.iter().map(|t| Pattern::parse(t).unwrap()).collect();
+        Capability {
+            paths: patterns(paths),
+            except: patterns(except),
+            ..Capability::new(CapabilityName::FsWrite)
+        }
+    }
+
+    fn rules(capability: &Capability, scope: &[Capability]) -> Vec<String> {
+        outside(capability, scope)
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    #[test]
+    fn a_rule_that_contains_an_exception_of_the_scope_is_outside() {
+        let scope = [paths(&["/var/**"], &["/var/spool/cron/**"])];
+
+        assert_eq!(
+            rules(&paths(&["/var/**"], &[]), &scope),
+            ["\"/var/**\" (it allows \"/var/spool/cron\")"]
+        );
+        assert!(rules(&paths(&["/var/**"], &["/var/spool/cron/**"]), &scope).is_empty());
+        assert!(rules(&paths(&["/var/**"], &["/var/spool/**"]), &scope).is_empty());
+        assert!(rules(&paths(&["/var/spool/*"], &[]), &scope).len() == 1);
+        assert!(rules(&paths(&["/var/lib/x", "/var/spool/mail/**"], &[]), &scope).is_empty());
+    }
+
+    #[test]
+    fn several_capabilities_of_the_scope_hold_together() {
+        let scope = [
+            paths(&["/a/**"], &["/a/b/**"]),
+            paths(&["/a/b/*", "/a/b"], &[]),
+        ];
+
+        assert_eq!(
+            rules(&paths(&["/a/**"], &[]), &scope),
+            ["\"/a/**\" (it allows \"/a/b/…/…\")"]
+        );
+        assert!(rules(&paths(&["/a/**"], &["/a/b/c/**"]), &scope).len() == 1);
+        assert!(rules(&paths(&["/a/c/**", "/a/b/*"], &[]), &scope).is_empty());
+    }
+
+    #[test]
+    fn another_capability_of_the_scope_does_not_help() {
+        let mut read = paths(&["/**"], &[]);
+        read.name = CapabilityName::FsRead;
+
+        assert_eq!(rules(&paths(&["/a"], &[]), &[read]), ["\"fs:write\""]);
+    }
+
+    #[test]
+    fn words_are_held_one_by_one_or_by_a_wildcard() {
+        let sockets = |words: &[&str]| Capability {
+            sockets: words.iter().map(|w| (*w).to_owned()).collect(),
+            ..Capability::new(CapabilityName::NetSocket)
+        };
+        let wanted = sockets(&["netlink/route", "packet/*"]);
+
+        assert_eq!(rules(&wanted, &[sockets(&["netlink/*"])]), ["\"packet/*\""]);
+        assert!(rules(&wanted, &[sockets(&["*/*"])]).is_empty());
+        assert!(
+            rules(
+                &wanted,
+                &[sockets(&["netlink/route"]), sockets(&["packet/*"])]
+            )
+            .is_empty()
+        );
+        assert_eq!(
+            rules(&wanted, &[sockets(&["netlink/route", "packet/all"])]),
+            ["\"packet/*\""]
+        );
+    }
+
+    #[test]
+    fn an_endpoint_outside_is_named() {
+        let connect = |text: &str| Capability {
+            endpoints: BTreeSet::from([Endpoint::parse(text).unwrap()]),
+            ..Capability::new(CapabilityName::NetConnect)
+        };
+
+        let scope = [connect("tcp://10.0.0.0/8:*")];
+
+        assert!(rules(&connect("tcp://10.1.0.0/16:443"), &scope).is_empty());
+        assert_eq!(rules(&connect("tcp://*:443"), &scope), ["\"tcp://*:443\""]);
+    }
+
+    #[test]
+    fn a_change_of_label_needs_a_scope_that_says_so() {
+        let mut wanted = paths(&["/a"], &[]);
+        wanted.name = CapabilityName::ProcessExec;
+        wanted.transition = Some(Transition::Inherit);
+        let inherit = [wanted.clone()];
+        wanted.transition = Some(Transition::Artifact);
+
+        assert_eq!(rules(&wanted, &inherit), ["\"process:exec\""]);
+        assert!(rules(&wanted, &[wanted.clone()]).is_empty());
+    }
+
+    #[test]
+    fn pinned_code_lies_inside_by_its_path() {
+        let mut pinned = Capability::new(CapabilityName::CodeLoad);
+        pinned.files.insert("/opt/a.so".to_owned(), "0".repeat(64));
+        let mut scope = paths(&["/usr/**"], &[]);
+        scope.name = CapabilityName::CodeLoad;
+
+        assert_eq!(rules(&pinned, &[scope.clone()]), ["\"/opt/a.so\""]);
+        scope.paths.insert(Pattern::parse("/opt/*").unwrap());
+        assert!(rules(&pinned, &[scope]).is_empty());
+    }
+
+    fn any_capability() -> impl Strategy<Value = Capability> {
+        let pattern = || {
+            (
+                "(/[ab]{1,2}){1,2}",
+                prop::sample::select(vec!["", "/*", "/**", "*"]),
+            )
+                .prop_map(|(base, wildcard)| Pattern::parse(&format!("{base}{wildcard}")).unwrap())
+        };
+        (
+            prop::collection::btree_set(pattern(), 1..4),
+            prop::collection::btree_set(pattern(), 0..3),
+        )
+            .prop_map(|(paths, except)| Capability {
+                paths,
+                except,
+                ..Capability::new(CapabilityName::FsWrite)
+            })
+    }
+
+    /// Every path of up to three components from an alphabet larger than the patterns'.
+    fn all_paths() -> Vec<String> {
+        let names = [
+            "a", "b", "c", "aa", "ab", "ac", "ba", "bb", "bc", "aac", "abc", "bac", "bbc",
+        ];
+        let mut paths = vec![String::new()];
+        let mut all = vec!["/".to_owned()];
+        for _ in 0..3 {
+            paths = paths
+                .iter()
+                .flat_map(|path| names.iter().map(move |name| format!("{path}/{name}")))
+                .collect();
+            all.extend(paths.iter().cloned());
+        }
+        all
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(150))]
+        #[test]
+        fn the_subset_test_agrees_with_looking_at_every_path(
+            wanted in any_capability(), scope in prop::collection::vec(any_capability(), 1..4)
+        ) {
+            let inside = all_paths().iter().all(|path| {
+                !wanted.grants_path(path) || scope.iter().any(|held| held.grants_path(path))
+            });
+
+            prop_assert_eq!(outside(&wanted, &scope).is_empty(), inside);
+        }
+    }
+}

@@ -143,3 +143,168 @@ fn insert(text: &str, digest: &str) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const ARTIFACT: &str = r#"# who it is
+schema_version = "1.0.0"
+[artifact]
+id = "example" # its name
+version = "1"
+publisher = "example"
+[[artifact.executable]]
+path = "/usr/bin/example"
+sha256 = "0000000000000000000000000000000000000000000000000000000000000000"
+
+[envelope]   # what it may do
+
+[[envelope.capability]]
+name = "fs:read"
+paths = ["/b", "/a"]
+justification = "x"
+"#;
+
+    fn digest_of(text: &str) -> String {
+        Draft::parse(text.as_bytes(), "x.toml")
+            .unwrap()
+            .computed_digest()
+    }
+
+    #[test]
+    fn strings_are_written_as_rfc_8785_writes_them() {
+        let value = json!("\u{20ac}$\u{f}\nA'B\"\\\\\"/\u{7f}");
+
+        assert_eq!(
+            canonical(&value),
+            "\"\u{20ac}$\\u000f\\nA'B\\\"\\\\\\\\\\\"/\u{7f}\""
+        );
+    }
+
+    #[test]
+    fn keys_are_sorted_by_utf16_code_units() {
+        // RFC 8785, 3.2.3: the emoji's surrogate sorts before U+FB33.
+        let value = json!({
+            "\u{20ac}": "Euro Sign", "\r": "Carriage Return", "\u{fb33}": "Hebrew Letter Dalet With Dagesh",
+            "1": "One", "\u{1f600}": "Emoji: Grinning Face", "\u{80}": "Control", "\u{f6}": "O Diaeresis"
+        });
+
+        let text = canonical(&value);
+
+        let at = |word: &str| text.find(word).unwrap();
+        let order = [
+            "Carriage",
+            "One",
+            "Control",
+            "O Diaeresis",
+            "Euro",
+            "Emoji",
+            "Hebrew",
+        ];
+        assert!(
+            order.windows(2).all(|pair| at(pair[0]) < at(pair[1])),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn lists_are_sets() {
+        assert_eq!(
+            canonical(&json!(["b", "a", { "b": true, "a": [] }])),
+            r#"["a","b",{"a":[],"b":true}]"#
+        );
+    }
+
+    #[test]
+    fn order_comments_and_written_defaults_do_not_matter() {
+        let same = ARTIFACT
+            .replace("[\"/b\", \"/a\"]", "[\n  \"/a\", # one\n  \"/b\",\n]")
+            .replace("justification", "mandatory = true\njustification")
+            .replace("sha256 =", "verify = \"pinned\"\nsha256 =");
+
+        assert_eq!(digest_of(&same), digest_of(ARTIFACT));
+    }
+
+    #[test]
+    fn every_change_of_meaning_changes_the_digest() {
+        for (old, new) in [
+            ("version = \"1\"", "version = \"2\""),
+            ("\"/a\"", "\"/a*\""),
+            ("\"x\"", "\"y\""),
+            ("publisher = \"example\"", "publisher = \"other\""),
+            ("/usr/bin/example", "/usr/bin/other"),
+            ("justification", "mandatory = false\njustification"),
+        ] {
+            assert_ne!(
+                digest_of(&ARTIFACT.replacen(old, new, 1)),
+                digest_of(ARTIFACT),
+                "{old}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_digest_of_an_artifact_is_for_ever() {
+        assert_eq!(
+            digest_of(ARTIFACT),
+            "sha256:57e39ef6dffc2b7110c09a357f6c202ac9a25f9094db9c0df361cf125e5c22cd"
+        );
+    }
+
+    #[test]
+    fn sealing_adds_one_line_and_changes_no_other() {
+        let sealed = seal(ARTIFACT, "x.toml").unwrap();
+
+        let digest = digest_of(ARTIFACT);
+        let line = format!("digest = \"{digest}\"\n");
+        assert_eq!(sealed.replacen(&line, "", 1), ARTIFACT);
+        assert_eq!(
+            Draft::parse(sealed.as_bytes(), "x.toml").unwrap().digest,
+            Some(digest)
+        );
+        assert_eq!(seal(&sealed, "x.toml").unwrap(), sealed);
+    }
+
+    #[test]
+    fn a_stale_digest_is_corrected_in_place() {
+        let sealed = seal(ARTIFACT, "x.toml").unwrap();
+        let changed = sealed.replace("\"/a\"", "\"/c\"");
+
+        let again = seal(&changed, "x.toml").unwrap();
+
+        assert_eq!(again.lines().count(), sealed.lines().count());
+        assert_ne!(again, changed);
+        let draft = Draft::parse(again.as_bytes(), "x.toml").unwrap();
+        assert_eq!(draft.digest, Some(draft.computed_digest()));
+    }
+
+    #[test]
+    fn an_envelope_without_a_header_gets_one() {
+        let text = ARTIFACT.replace("[envelope]   # what it may do\n", "");
+
+        let sealed = seal(&text, "x.toml").unwrap();
+
+        assert!(sealed.contains("\n[envelope]\ndigest = \"sha256:"));
+    }
+
+    #[test]
+    fn an_envelope_in_one_line_cannot_be_sealed() {
+        let (head, _) = ARTIFACT.split_once("[envelope]").unwrap();
+        let capability = "{ name = \"fs:read\", paths = [\"/a\"], justification = \"x\" }";
+        let text = head.replace(
+            "[artifact]",
+            &format!("envelope = {{ capability = [{capability}] }}\n[artifact]"),
+        );
+
+        assert_eq!(seal(&text, "x.toml"), Err(SealError::Layout));
+    }
+
+    #[test]
+    fn what_is_invalid_is_not_sealed() {
+        let text = ARTIFACT.replace("fs:read", "fs:execute");
+
+        assert!(matches!(seal(&text, "x.toml"), Err(SealError::Invalid(_))));
+    }
+}

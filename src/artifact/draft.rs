@@ -187,3 +187,337 @@ pub fn claimed_id(bytes: &[u8]) -> Option<String> {
         .as_str()?;
     is_id(id).then(|| id.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::capability::{CapabilityName, Transition};
+    use proptest::prelude::*;
+
+    const HASH: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+    fn header() -> String {
+        format!(
+            r#"schema_version = "1.0.0"
+[artifact]
+id = "example"
+version = "1"
+publisher = "example"
+[[artifact.executable]]
+path = "/usr/bin/example"
+sha256 = "{HASH}"
+"#
+        )
+    }
+
+    /// An artifact with one capability, which starts at line 9.
+    fn with_capability(keys: &str) -> String {
+        format!(
+            "{}[[envelope.capability]]\njustification = \"x\"\n{keys}\n",
+            header()
+        )
+    }
+
+    fn valid() -> String {
+        with_capability("name = \"fs:read\"\npaths = [\"/etc/example\"]")
+    }
+
+    fn problems(text: &str) -> Problems {
+        Draft::parse(text.as_bytes(), "x.toml").unwrap_err()
+    }
+
+    fn only(text: &str) -> (ErrorCode, Detail, usize) {
+        let problems = problems(text);
+        assert_eq!(problems.list.len(), 1, "{problems}");
+        let problem = &problems.list[0];
+        (problem.code.unwrap(), problem.detail, problem.line)
+    }
+
+    #[test]
+    fn a_whole_artifact_is_understood() {
+        let text = header()
+            + r#"[envelope]
+digest = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
+[[envelope.capability]]
+name = "process:exec"
+paths = ["/usr/bin/*"]
+except = ["/usr/bin/su"]
+justification = "starts tools"
+mandatory = false
+"#;
+
+        let draft = Draft::parse(text.as_bytes(), "x.toml").unwrap();
+
+        assert_eq!(
+            (draft.id.as_str(), draft.publisher.as_str()),
+            ("example", "example")
+        );
+        assert_eq!(draft.digest, Some(format!("sha256:{HASH}")));
+        assert_eq!(draft.executables[0].path, "/usr/bin/example");
+        assert_eq!(draft.executables[0].verify, Verify::Pinned);
+        let [capability] = &draft.capabilities[..] else {
+            panic!("one capability")
+        };
+        assert_eq!(capability.name, CapabilityName::ProcessExec);
+        assert_eq!(capability.transition, Some(Transition::Inherit));
+        assert_eq!(capability.justification, "starts tools");
+        assert!(!capability.mandatory);
+        assert!(capability.grants_path("/usr/bin/ls") && !capability.grants_path("/usr/bin/su"));
+        assert_eq!(draft.capability_places[0].line, 12);
+        assert_eq!(draft.digest_place.line, 10);
+    }
+
+    #[test]
+    fn only_keys_with_a_default_are_filled_in() {
+        let text = with_capability("name = \"process:exec\"\npaths = [\"/usr/bin/ls\"]");
+
+        let draft = Draft::parse(text.as_bytes(), "x.toml").unwrap();
+
+        assert_eq!(
+            draft.document,
+            serde_json::json!({
+                "schema_version": "1.0.0",
+                "artifact": {
+                    "id": "example", "version": "1", "publisher": "example",
+                    "executable": [{
+                        "path": "/usr/bin/example", "sha256": HASH, "verify": "pinned"
+                    }],
+                },
+                "envelope": { "capability": [{
+                    "name": "process:exec", "paths": ["/usr/bin/ls"], "transition": "inherit",
+                    "justification": "x", "mandatory": true,
+                }] },
+            })
+        );
+    }
+
+    #[test]
+    fn the_schema_version_is_read_before_anything_else() {
+        let unknown = valid().replace("1.0.0", "1.0.1") + "[nonsense]\n";
+        let number = valid().replace("\"1.0.0\"", "1");
+        let missing = valid().replace("schema_version", "schema");
+
+        let code = ErrorCode::SchemaUnknown;
+        assert_eq!(only(&unknown), (code, Detail::SchemaUnknown, 1));
+        assert_eq!(only(&number), (code, Detail::SchemaUnknown, 1));
+        assert_eq!(only(&missing), (code, Detail::SchemaMissing, 1));
+        assert!(!problems(&unknown).schema_known);
+    }
+
+    #[test]
+    fn an_artifact_without_an_envelope_or_with_an_empty_one_says_which() {
+        let missing = ErrorCode::MissingEnvelope;
+        assert_eq!(only(&header()).0, missing);
+        assert!(problems(&header()).schema_known);
+        let empty = ErrorCode::EmptyCapabilities;
+        assert_eq!(only(&(header() + "[envelope]\n")).0, empty);
+        assert_eq!(only(&(header() + "[envelope]\ncapability = []\n")).0, empty);
+        let wrong = ErrorCode::InvalidEnvelope;
+        assert_eq!(
+            only(&(header() + "[envelope]\ncapability = \"all\"\n")).0,
+            wrong
+        );
+        assert_eq!(
+            only(&header().replace("[artifact]", "envelope = \"\"\n[artifact]")).0,
+            wrong
+        );
+    }
+
+    #[test]
+    fn what_is_not_toml_or_not_utf8_names_the_place() {
+        let invalid = ErrorCode::InvalidEnvelope;
+        assert_eq!(only("a = 1\nb = \n"), (invalid, Detail::Syntax, 2));
+        let twice = valid() + "[artifact]\nid = \"x\"\n";
+        assert_eq!(problems(&twice).list[0].detail, Detail::Syntax);
+
+        let latin1 = Draft::parse(b"# ok\n# caf\xe9\n", "x.toml").unwrap_err();
+
+        assert_eq!(
+            (latin1.list[0].detail, latin1.list[0].line),
+            (Detail::NotUtf8, 2)
+        );
+        assert_eq!(latin1.list[0].column, 6);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once_in_the_order_of_the_file() {
+        let text = r#"schema_version = "1.0.0"
+extra = 1
+[artifact]
+id = "X"
+version = 3
+publisher = "a.b"
+[[artifact.executable]]
+path = "/bin/../x"
+sha256 = []
+[envelope]
+digest = "md5:0"
+[[envelope.capability]]
+name = "fs:read"
+paths = ["/a*b", "b"]
+mandatory = "yes"
+[[envelope.capability]]
+name = "fs:execute"
+justification = ""
+"#;
+
+        let found: Vec<_> = problems(text)
+            .list
+            .iter()
+            .map(|p| (p.line, p.detail))
+            .collect();
+
+        assert_eq!(
+            found,
+            [
+                (2, Detail::UnknownKey),
+                (4, Detail::BadValue),
+                (5, Detail::WrongType),
+                (6, Detail::BadValue),
+                (8, Detail::BadPath),
+                (9, Detail::EmptyValue),
+                (11, Detail::BadValue),
+                (12, Detail::MissingKey),
+                (14, Detail::BadPath),
+                (14, Detail::BadPath),
+                (15, Detail::WrongType),
+                (17, Detail::UnknownCapability),
+                (18, Detail::EmptyValue),
+            ]
+        );
+    }
+
+    #[test]
+    fn problems_beyond_fifty_are_counted() {
+        let unknown: String = (0..60).map(|n| format!("key{n} = true\n")).collect();
+        let text = valid().replacen("[artifact]", &format!("{unknown}[artifact]"), 1);
+
+        let problems = problems(&text);
+
+        assert_eq!((problems.list.len(), problems.omitted), (50, 10));
+        assert!(problems.to_string().ends_with("; and 10 more"));
+    }
+
+    #[test]
+    fn only_strings_booleans_lists_and_tables_are_values() {
+        for value in ["1", "1.5", "1979-05-27", "true", "[\"1\"]", "{ a = \"1\" }"] {
+            let text = valid().replace("version = \"1\"", &format!("version = {value}"));
+
+            assert_eq!(
+                only(&text),
+                (ErrorCode::InvalidEnvelope, Detail::WrongType, 4),
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_this_build_cannot_enforce_is_refused_and_not_ignored() {
+        let measured = valid().replacen("sha256", "verify = \"measured\"\nsha256", 1);
+        let unit = valid().replacen("[[env", "[artifact.unit]\nname = \"x.service\"\n[[env", 1);
+        let mut texts = vec![
+            measured,
+            unit,
+            with_capability("name = \"process:exec\"\npaths = [\"/x\"]\ntransition = \"artifact\""),
+            with_capability(&format!(
+                "name = \"code:load\"\nfile = [{{ path = \"/x\", sha256 = \"{HASH}\" }}]"
+            )),
+        ];
+        for name in CapabilityName::ALL
+            .iter()
+            .filter(|name| !name.has_enforcer())
+        {
+            let qualifier = match name {
+                CapabilityName::FsSetuid | CapabilityName::IpcUnix => "paths = [\"/x\"]",
+                CapabilityName::NetSocket => "sockets = [\"netlink/route\"]",
+                CapabilityName::ProcessSignal | CapabilityName::ProcessTrace => {
+                    "targets = [\"self\"]"
+                }
+                CapabilityName::KernelCapability => "kcaps = [\"CAP_CHOWN\"]",
+                _ => "",
+            };
+            texts.push(with_capability(&format!("name = \"{name}\"\n{qualifier}")));
+        }
+
+        assert_eq!(texts.len(), 4 + 11);
+        for text in texts {
+            let (code, detail, _) = only(&text);
+            assert_eq!(
+                (code, detail),
+                (ErrorCode::InvalidEnvelope, Detail::Unsupported),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn equal_things_twice_are_a_slip() {
+        let executable = valid().replacen(
+            "[[envelope",
+            &format!(
+                "[[artifact.executable]]\npath = \"/usr/bin/example\"\nsha256 = \"{HASH}\"\n[[envelope"
+            ),
+            1,
+        );
+        let capability = valid()
+            + "[[envelope.capability]]\nname = \"fs:read\"\n\
+            mandatory = true\npaths = [\"/etc/example\"]\njustification = \"x\"\n";
+        let hash = valid().replace(&format!("\"{HASH}\""), &format!("[\"{HASH}\", \"{HASH}\"]"));
+        let endpoint = with_capability(
+            "name = \"net:connect\"\nendpoints = [\"tcp://127.0.0.1:1\", \"tcp://[::ffff:127.0.0.1]:1\"]",
+        );
+
+        for text in [executable, capability, hash, endpoint] {
+            assert_eq!(only(&text).1, Detail::Duplicate, "{text}");
+        }
+    }
+
+    #[test]
+    fn executables_are_claimed_whatever_else_fails() {
+        let broken = r#"
+schema_version = 7
+[artifact]
+id = "Not An Id"
+[[artifact.executable]]
+path = "/usr/bin/b"
+[[artifact.executable]]
+path = "/usr/bin/../a"
+[[artifact.executable]]
+path = "/usr/bin/*"
+[[artifact.executable]]
+path = "/usr/bin/a"
+sha256 = "x"
+"#;
+
+        assert_eq!(
+            claimed_paths(broken.as_bytes()),
+            ["/usr/bin/a", "/usr/bin/b"]
+        );
+        assert_eq!(claimed_id(broken.as_bytes()), None);
+        assert_eq!(claimed_id(valid().as_bytes()).as_deref(), Some("example"));
+        assert!(claimed_paths(b"not = = toml").is_empty());
+        assert!(claimed_paths(b"artifact = 1").is_empty());
+        assert!(claimed_paths(b"\xff").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Err(problems) = Draft::parse(&bytes, "x.toml") {
+                prop_assert!(!problems.list.is_empty());
+            }
+        }
+
+        #[test]
+        fn no_mutation_makes_the_parser_panic(at in 0usize..400, byte in any::<u8>()) {
+            let mut bytes = valid().into_bytes();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+
+            if let Err(problems) = Draft::parse(&bytes, "x.toml") {
+                prop_assert!(!problems.list.is_empty());
+            }
+            claimed_paths(&bytes);
+        }
+    }
+}

@@ -430,3 +430,164 @@ fn is_socket(text: &str, in_scope: bool) -> bool {
 fn is_target(text: &str, in_scope: bool) -> bool {
     is_id(text) || (text == "*" && in_scope)
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::artifact::capability::{CapabilityName, Qualifier};
+    use crate::artifact::problem::Problems;
+    use crate::artifact::scope::Scope;
+    use crate::event::Detail;
+
+    /// A scope takes every capability of the format.
+    fn parse(keys: &str) -> Result<Scope, Problems> {
+        let text = format!(
+            "schema_version = \"1.0.0\"\n[site]\nexecutables = [\"/**\"]\n[[site.capability]]\n{keys}\n"
+        );
+        Scope::parse(text.as_bytes(), "scope.toml")
+    }
+
+    fn details(keys: &str) -> Vec<Detail> {
+        let Err(problems) = parse(keys) else {
+            return Vec::new();
+        };
+        problems.list.iter().map(|problem| problem.detail).collect()
+    }
+
+    const KEYS: [(&str, &str); 8] = [
+        ("paths", "[\"/a\", \"/b/**\"]"),
+        ("except", "[\"/b/c\"]"),
+        ("endpoints", "[\"tcp://*:1\"]"),
+        ("sockets", "[\"netlink/route\"]"),
+        ("targets", "[\"self\"]"),
+        ("kcaps", "[\"CAP_CHOWN\"]"),
+        ("transition", "\"inherit\""),
+        ("file", ""),
+    ];
+
+    fn line(key: &str) -> String {
+        let hash = "0".repeat(64);
+        let value = KEYS.iter().find(|(k, _)| *k == key).unwrap().1;
+        match key {
+            "file" => format!("file = [{{ path = \"/x\", sha256 = \"{hash}\" }}]\n"),
+            _ => format!("{key} = {value}\n"),
+        }
+    }
+
+    /// What a capability must have, and what it may have besides.
+    fn own_keys(name: CapabilityName) -> (&'static str, &'static [&'static str]) {
+        match name.qualifier() {
+            Qualifier::Paths | Qualifier::PathsAndAbstract | Qualifier::PathsOrFiles => {
+                ("paths", &["except"])
+            }
+            Qualifier::PathsAndTransition => ("paths", &["except", "transition"]),
+            Qualifier::Endpoints => ("endpoints", &[]),
+            Qualifier::Sockets => ("sockets", &[]),
+            Qualifier::Targets => ("targets", &[]),
+            Qualifier::Kcaps => ("kcaps", &[]),
+            Qualifier::None => ("", &[]),
+        }
+    }
+
+    #[test]
+    fn each_capability_has_its_own_keys_and_no_other() {
+        for name in CapabilityName::ALL {
+            let word = match name {
+                CapabilityName::Profile => "profile:base",
+                other => other.as_str(),
+            };
+            let (needed, allowed) = own_keys(*name);
+            let base = match needed {
+                "" => format!("name = \"{word}\"\n"),
+                key => format!("name = \"{word}\"\n{}", line(key)),
+            };
+
+            assert_eq!(details(&base), [], "{base}");
+            if !needed.is_empty() {
+                let alone = format!("name = \"{word}\"\n");
+                assert_eq!(details(&alone), [Detail::MissingQualifier], "{alone}");
+            }
+            for (key, _) in KEYS.iter().filter(|(key, _)| *key != needed) {
+                let both = base.clone() + &line(key);
+                let foreign = details(&both).contains(&Detail::ForeignQualifier);
+                assert_eq!(foreign, !allowed.contains(key), "{both}");
+            }
+        }
+    }
+
+    #[test]
+    fn code_is_loaded_by_rule_or_pinned_but_not_both() {
+        let name = "name = \"code:load\"\n".to_owned();
+
+        assert_eq!(details(&(name.clone() + &line("file"))), []);
+        assert_eq!(
+            details(&(name + &line("file") + &line("paths"))),
+            [Detail::ForeignQualifier]
+        );
+    }
+
+    #[test]
+    fn an_exception_lies_inside_the_paths() {
+        let table = [
+            ("[\"/a/**\"]", "[\"/a/b\"]", None),
+            ("[\"/proc/**\"]", "[\"/proc/*/environ\"]", None),
+            ("[\"/a/**\"]", "[\"/b\"]", Some(Detail::BadExcept)),
+            ("[\"/a/*\"]", "[\"/a/**\"]", Some(Detail::BadExcept)),
+            ("[\"/a/**\"]", "[\"/a/**\"]", Some(Detail::BadExcept)),
+            ("[\"/a/**\"]", "[\"/a/*b\"]", Some(Detail::BadPath)),
+            ("[\"/a**\"]", "[\"/a/b\"]", Some(Detail::BadPath)),
+        ];
+
+        for (paths, except, expected) in table {
+            let keys = format!("name = \"fs:read\"\npaths = {paths}\nexcept = {except}");
+            assert_eq!(
+                details(&keys),
+                expected.into_iter().collect::<Vec<_>>(),
+                "{keys}"
+            );
+        }
+        assert_eq!(
+            details("name = \"fs:read\"\nexcept = [\"/a\"]"),
+            [Detail::MissingQualifier, Detail::MissingQualifier]
+        );
+    }
+
+    #[test]
+    fn words_that_name_nothing_are_refused() {
+        let table = [
+            ("net:socket", "sockets", "netlink"),
+            ("net:socket", "sockets", "netlink/"),
+            ("net:socket", "sockets", "*/route"),
+            ("net:socket", "sockets", "Netlink/route"),
+            ("process:signal", "targets", "Nobody"),
+            ("kernel:capability", "kcaps", "CAP_EVERYTHING"),
+            ("kernel:capability", "kcaps", "cap_chown"),
+        ];
+
+        for (name, key, word) in table {
+            let keys = format!("name = \"{name}\"\n{key} = [\"{word}\"]");
+            assert_eq!(details(&keys), [Detail::BadValue], "{keys}");
+        }
+        let transition = "name = \"process:exec\"\npaths = [\"/a\"]\ntransition = \"keep\"";
+        assert_eq!(details(transition), [Detail::BadValue]);
+    }
+
+    #[test]
+    fn an_abstract_socket_belongs_to_ipc_unix_only() {
+        assert_eq!(
+            details("name = \"ipc:unix\"\npaths = [\"@x\", \"@*\", \"/run/x\"]"),
+            []
+        );
+        assert_eq!(
+            details("name = \"ipc:unix\"\npaths = [\"@\"]"),
+            [Detail::BadValue]
+        );
+        assert_eq!(
+            details("name = \"ipc:unix\"\npaths = [\"@x*\"]"),
+            [Detail::BadValue]
+        );
+        assert_eq!(
+            details("name = \"fs:read\"\npaths = [\"@x\"]"),
+            [Detail::BadPath]
+        );
+    }
+}

@@ -40,3 +40,29 @@ fn is_name(text: &str, punctuation: &str) -> bool {
 pub fn is_sha256(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_have_the_form_of_the_design() {
+        let longest = "a".repeat(63);
+        for id in ["a", "0", "node-exporter", "a.b_c-d", &longest] {
+            assert!(is_id(id), "{id}");
+        }
+        for id in ["", "A", ".a", "-a", "a b", "ä", "a/b", &"a".repeat(64)] {
+            assert!(!is_id(id), "{id}");
+        }
+        assert!(is_short_name("example_org-2"));
+        assert!(!is_short_name("example.org"));
+    }
+
+    #[test]
+    fn a_sha256_has_64_lower_case_hex_digits() {
+        assert!(is_sha256(&"0af9".repeat(16)));
+        assert!(!is_sha256(&"0AF9".repeat(16)));
+        assert!(!is_sha256(&"0".repeat(63)));
+        assert!(!is_sha256(&"g".repeat(64)));
+    }
+}

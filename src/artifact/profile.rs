@@ -196,3 +196,104 @@ impl ProfileSet {
         Some(expanded.collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::capability::CapabilityName;
+
+    const PROFILE: &str = r#"schema_version = "1.0.0"
+description = "example"
+[[capability]]
+name = "fs:read"
+paths = ["/a"]
+"#;
+
+    fn detail(text: &str) -> Detail {
+        Profile::parse(text.as_bytes(), "x.toml").unwrap_err().list[0].detail
+    }
+
+    #[test]
+    fn every_shipped_profile_is_valid_and_enforceable() {
+        let set = ProfileSet::shipped();
+
+        assert_eq!(set.iter().count(), SHIPPED.len());
+        for (name, profile) in set.iter() {
+            assert!(
+                profile.capabilities.iter().all(Capability::is_enforceable),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn broken_profiles_name_their_fault() {
+        assert!(Profile::parse(PROFILE.as_bytes(), "x.toml").is_ok());
+        let table = [
+            (PROFILE.replace("1.0.0", "2"), Detail::SchemaUnknown),
+            (
+                PROFILE.replace("description = \"example\"\n", ""),
+                Detail::MissingKey,
+            ),
+            (PROFILE.replace("fs:read", "profile:base"), Detail::BadValue),
+            (PROFILE.replace("/a", "a"), Detail::BadPath),
+            (
+                format!("{PROFILE}justification = \"x\"\n"),
+                Detail::UnknownKey,
+            ),
+            (
+                "schema_version = \"1.0.0\"\ndescription = \"x\"\n".to_owned(),
+                Detail::MissingKey,
+            ),
+        ];
+
+        for (text, expected) in table {
+            assert_eq!(detail(&text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_broken_file_is_left_out_together_with_what_it_replaces() {
+        let files = [
+            ("a.toml", PROFILE),
+            ("b.toml", PROFILE),
+            ("a.toml", "broken"),
+            ("A.toml", PROFILE),
+        ];
+        let files = files.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+
+        let (set, broken) = ProfileSet::load(files);
+
+        assert_eq!(set.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["b"]);
+        assert_eq!(
+            broken.iter().map(|p| p.name.as_str()).collect::<Vec<_>>(),
+            ["a.toml", "A.toml"]
+        );
+    }
+
+    #[test]
+    fn a_profile_expands_to_capabilities_as_mandatory_as_its_name() {
+        let (set, _) = ProfileSet::load([("a.toml".to_owned(), PROFILE.as_bytes().to_vec())]);
+        let mut named = Capability::new(CapabilityName::Profile);
+        named.profile = Some("a".to_owned());
+        named.mandatory = false;
+
+        let expanded = set.expand(&named).unwrap();
+
+        assert_eq!(expanded.len(), 1);
+        assert_eq!(expanded[0].name, CapabilityName::FsRead);
+        assert!(!expanded[0].mandatory);
+        named.profile = Some("b".to_owned());
+        assert_eq!(set.expand(&named), None);
+    }
+
+    #[test]
+    fn an_ordinary_capability_expands_to_itself() {
+        let capability = Capability::new(CapabilityName::CodeGenerate);
+
+        assert_eq!(
+            ProfileSet::default().expand(&capability),
+            Some(vec![capability])
+        );
+    }
+}

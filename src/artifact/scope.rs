@@ -203,3 +203,129 @@ fn read_limits(table: &mut Table<'_, '_>) -> Limits {
         capabilities,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SITE: &str = r#"schema_version = "1.0.0"
+[site]
+executables = ["/**", "/usr/bin/bash"]
+executables_except = ["/tmp/**"]
+[[site.capability]]
+name = "fs:read"
+paths = ["/**"]
+[[site.capability]]
+name = "profile:base"
+"#;
+
+    fn scope(rest: &str) -> Scope {
+        Scope::parse(format!("{SITE}{rest}").as_bytes(), "scope.toml").unwrap()
+    }
+
+    fn details(text: &str) -> Vec<Detail> {
+        let problems = Scope::parse(text.as_bytes(), "scope.toml").unwrap_err();
+        problems.list.iter().map(|problem| problem.detail).collect()
+    }
+
+    fn read(path: &str) -> Capability {
+        let mut capability = Capability::new(crate::artifact::capability::CapabilityName::FsRead);
+        capability.paths.insert(Pattern::parse(path).unwrap());
+        capability
+    }
+
+    #[test]
+    fn the_shipped_scope_is_valid() {
+        let scope = Scope::shipped().unwrap();
+
+        assert!(scope.site.capabilities.is_some());
+        assert!(scope.unsigned.is_none());
+    }
+
+    #[test]
+    fn the_site_must_say_what_is_allowed() {
+        assert_eq!(
+            details("schema_version = \"1.0.0\"\n"),
+            [Detail::MissingKey]
+        );
+        assert_eq!(
+            details("schema_version = \"1.0.0\"\n[site]\n"),
+            [Detail::MissingKey, Detail::MissingKey]
+        );
+        assert_eq!(details("[site]\n"), [Detail::SchemaMissing]);
+    }
+
+    #[test]
+    fn unknown_keys_and_publishers_of_the_wrong_form_are_refused() {
+        assert_eq!(details(&format!("{SITE}[sites]\n")), [Detail::UnknownKey]);
+        assert_eq!(
+            details(&format!("{SITE}justification = \"x\"\n")),
+            [Detail::UnknownKey]
+        );
+        assert_eq!(
+            details(&format!("{SITE}[publisher.\"a.b\"]\n")),
+            [Detail::BadValue]
+        );
+        assert_eq!(
+            details(&format!("{SITE}[publisher]\na = 1\n")),
+            [Detail::WrongType]
+        );
+    }
+
+    #[test]
+    fn a_section_narrows_the_site_and_never_widens_it() {
+        let scope = scope(
+            r#"
+[unsigned]
+executables = ["/opt/**", "/tmp/x"]
+[[unsigned.capability]]
+name = "fs:read"
+paths = ["/srv/**"]
+[publisher.example]
+[[publisher.example.capability]]
+name = "net:connect"
+endpoints = ["tcp://*:*"]
+"#,
+        );
+        let profiles = ProfileSet::shipped();
+
+        let unsigned = scope.ceiling(None, &profiles);
+        let example = scope.ceiling(Some("example"), &profiles);
+        let other = scope.ceiling(Some("other"), &profiles);
+
+        assert!(unsigned.allows_executable("/opt/x", false));
+        assert!(!unsigned.allows_executable("/usr/bin/x", false));
+        assert!(!unsigned.allows_executable("/tmp/x", false));
+        assert!(unsigned.outside(&read("/srv/x")).is_empty());
+        assert!(!unsigned.outside(&read("/etc/x")).is_empty());
+        assert!(example.allows_executable("/usr/bin/x", false));
+        assert!(!example.outside(&read("/srv/x")).is_empty());
+        assert!(other.outside(&read("/etc/x")).is_empty());
+    }
+
+    #[test]
+    fn system_programs_are_claimed_by_exact_path_only() {
+        let profiles = ProfileSet::shipped();
+        let scope = scope("[unsigned]\nexecutables = [\"/usr/**\"]\n");
+
+        let signed = scope.ceiling(Some("example"), &profiles);
+        let unsigned = scope.ceiling(None, &profiles);
+
+        assert!(signed.allows_executable("/usr/bin/bash", false));
+        assert!(!signed.allows_executable("/usr/bin/dash", false));
+        assert!(!unsigned.allows_executable("/usr/bin/bash", false));
+        assert!(unsigned.allows_executable("/usr/bin/socat", false));
+    }
+
+    #[test]
+    fn a_profile_in_the_scope_allows_what_it_means() {
+        let narrow = SITE.replace("paths = [\"/**\"]", "paths = [\"/srv/**\"]");
+        let scope = Scope::parse(narrow.as_bytes(), "scope.toml").unwrap();
+        let profiles = ProfileSet::shipped();
+
+        let ceiling = scope.ceiling(None, &profiles);
+
+        assert!(ceiling.outside(&read("/etc/ld.so.cache")).is_empty());
+        assert!(!ceiling.outside(&read("/etc/shadow")).is_empty());
+    }
+}
