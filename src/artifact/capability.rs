@@ -54,6 +54,43 @@ pub enum Qualifier {
     None,
 }
 
+/// Every key that qualifies a capability.
+pub const KEYS: [&str; 8] = [
+    "paths",
+    "except",
+    "endpoints",
+    "sockets",
+    "targets",
+    "kcaps",
+    "transition",
+    "file",
+];
+
+/// The keys of one kind of qualifier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QualifierKeys {
+    /// One of these is written, and only one.
+    pub one_of: &'static [&'static str],
+    /// These may stand beside it.
+    pub beside: &'static [&'static str],
+}
+
+impl Qualifier {
+    pub const fn keys(self) -> QualifierKeys {
+        let (one_of, beside): (&[&str], &[&str]) = match self {
+            Self::Paths | Self::PathsAndAbstract => (&["paths"], &["except"]),
+            Self::PathsOrFiles => (&["paths", "file"], &["except"]),
+            Self::PathsAndTransition => (&["paths"], &["except", "transition"]),
+            Self::Endpoints => (&["endpoints"], &[]),
+            Self::Sockets => (&["sockets"], &[]),
+            Self::Targets => (&["targets"], &[]),
+            Self::Kcaps => (&["kcaps"], &[]),
+            Self::None => (&[], &[]),
+        };
+        QualifierKeys { one_of, beside }
+    }
+}
+
 impl CapabilityName {
     /// The name and, for `profile:NAME`, the profile.
     pub fn parse(text: &str) -> Option<(Self, Option<&str>)> {

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::capability::{Capability, CapabilityName, Qualifier, Transition};
+use super::capability::{Capability, CapabilityName, QualifierKeys, Transition};
 use super::endpoint::Endpoint;
 use super::kcap;
 use super::pattern::{Pattern, PatternKind};
 use super::reader::{At, Table};
+use super::schema;
 use super::{is_id, is_sha256};
 use crate::event::Detail;
 
@@ -26,36 +27,38 @@ pub enum Declared {
 
 /// The keys of a capability that say what it allows.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields, transform = schema::qualify)]
 pub struct Rights {
     /// One of the capabilities, or `profile:NAME`.
-    #[schemars(regex(pattern = r"^([a-z]+:[a-z_]+|profile:[a-z0-9][a-z0-9_-]{0,62})$"))]
+    #[schemars(schema_with = "schema::names")]
     pub name: At<String>,
     /// `/a/b`, `/a/b*`, `/a/b/*` or `/a/b/**`; for `ipc:unix` also `@name`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), inner(regex(pattern = r"^[/@]")))]
+    #[schemars(extend("uniqueItems" = true), length(min = 1), inner(regex(pattern = r"^[/@]")))]
     pub paths: Option<Vec<At<String>>>,
     /// Patterns carved out of `paths`, each inside one of them.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), inner(regex(pattern = r"^/")))]
+    #[schemars(extend("uniqueItems" = true), length(min = 1), inner(regex(pattern = r"^/")))]
     pub except: Option<Vec<At<String>>>,
     /// `tcp|udp://ADDRESS[/PREFIX]:PORT[-PORT]`, `*` for any address or port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1),
+        extend("uniqueItems" = true),
         inner(regex(pattern = r"^(tcp|udp)://.+:([0-9]+(-[0-9]+)?|\*)$"))
     )]
     pub endpoints: Option<Vec<At<String>>>,
     /// `FAMILY/PROTOCOL`, such as `netlink/route` or `packet/*`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), inner(regex(pattern = r"^[a-z0-9_*]+/[a-z0-9_*]+$")))]
+    #[schemars(extend("uniqueItems" = true), length(min = 1), inner(regex(pattern = r"^[a-z0-9_*]+/[a-z0-9_*]+$")))]
     pub sockets: Option<Vec<At<String>>>,
     /// `self`, `children` or ids of artifacts.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), inner(length(min = 1)))]
+    #[schemars(extend("uniqueItems" = true), length(min = 1), inner(length(min = 1)))]
     pub targets: Option<Vec<At<String>>>,
     /// Linux capabilities.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1), inner(regex(pattern = r"^CAP_[A-Z_]+$")))]
+    #[schemars(extend("uniqueItems" = true), length(min = 1), inner(regex(pattern = r"^CAP_[A-Z_]+$")))]
     pub kcaps: Option<Vec<At<String>>>,
     /// Whose label a program that is run gets; `inherit` unless written.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -161,16 +164,7 @@ impl Rights {
 
     /// Reports keys of other capabilities, and the lack of an own one.
     fn check_keys(&self, table: &Table<'_, '_>, name: CapabilityName) {
-        let (one_of, beside): (&[&str], &[&str]) = match name.qualifier() {
-            Qualifier::Paths | Qualifier::PathsAndAbstract => (&["paths"], &["except"]),
-            Qualifier::PathsOrFiles => (&["paths", "file"], &["except"]),
-            Qualifier::PathsAndTransition => (&["paths"], &["except", "transition"]),
-            Qualifier::Endpoints => (&["endpoints"], &[]),
-            Qualifier::Sockets => (&["sockets"], &[]),
-            Qualifier::Targets => (&["targets"], &[]),
-            Qualifier::Kcaps => (&["kcaps"], &[]),
-            Qualifier::None => (&[], &[]),
-        };
+        let QualifierKeys { one_of, beside } = name.qualifier().keys();
         let keys = self.keys();
         for (key, start) in &keys {
             if !one_of.contains(key) && !beside.contains(key) {
@@ -433,7 +427,7 @@ fn is_target(text: &str, in_scope: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::artifact::capability::{CapabilityName, Qualifier};
+    use crate::artifact::capability::CapabilityName;
     use crate::artifact::problem::Problems;
     use crate::artifact::scope::Scope;
     use crate::event::Detail;
@@ -453,7 +447,7 @@ mod tests {
         problems.list.iter().map(|problem| problem.detail).collect()
     }
 
-    const KEYS: [(&str, &str); 8] = [
+    const LINES: [(&str, &str); 8] = [
         ("paths", "[\"/a\", \"/b/**\"]"),
         ("except", "[\"/b/c\"]"),
         ("endpoints", "[\"tcp://*:1\"]"),
@@ -466,25 +460,23 @@ mod tests {
 
     fn line(key: &str) -> String {
         let hash = "0".repeat(64);
-        let value = KEYS.iter().find(|(k, _)| *k == key).unwrap().1;
+        let value = LINES.iter().find(|(k, _)| *k == key).unwrap().1;
         match key {
             "file" => format!("file = [{{ path = \"/x\", sha256 = \"{hash}\" }}]\n"),
             _ => format!("{key} = {value}\n"),
         }
     }
 
-    /// What a capability must have, and what it may have besides.
+    /// What a capability must have, and what it may have besides; from the design's table.
     fn own_keys(name: CapabilityName) -> (&'static str, &'static [&'static str]) {
-        match name.qualifier() {
-            Qualifier::Paths | Qualifier::PathsAndAbstract | Qualifier::PathsOrFiles => {
-                ("paths", &["except"])
-            }
-            Qualifier::PathsAndTransition => ("paths", &["except", "transition"]),
-            Qualifier::Endpoints => ("endpoints", &[]),
-            Qualifier::Sockets => ("sockets", &[]),
-            Qualifier::Targets => ("targets", &[]),
-            Qualifier::Kcaps => ("kcaps", &[]),
-            Qualifier::None => ("", &[]),
+        match name.as_str().split_once(':').unwrap_or((name.as_str(), "")) {
+            ("fs", _) | ("code", "load") | ("ipc", "unix") => ("paths", &["except"]),
+            ("process", "exec") => ("paths", &["except", "transition"]),
+            ("net", "socket") => ("sockets", &[]),
+            ("net", _) => ("endpoints", &[]),
+            ("process", _) => ("targets", &[]),
+            ("kernel", "capability") => ("kcaps", &[]),
+            _ => ("", &[]),
         }
     }
 
@@ -506,7 +498,7 @@ mod tests {
                 let alone = format!("name = \"{word}\"\n");
                 assert_eq!(details(&alone), [Detail::MissingQualifier], "{alone}");
             }
-            for (key, _) in KEYS.iter().filter(|(key, _)| *key != needed) {
+            for (key, _) in LINES.iter().filter(|(key, _)| *key != needed) {
                 let both = base.clone() + &line(key);
                 let foreign = details(&both).contains(&Detail::ForeignQualifier);
                 assert_eq!(foreign, !allowed.contains(key), "{both}");

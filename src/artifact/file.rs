@@ -12,20 +12,16 @@ use super::draft::{Executable, SCHEMA_VERSIONS, Verify};
 use super::entry::{Declared, Rights, check_sha256, exact_path};
 use super::problem::Place;
 use super::reader::{At, Table};
-use super::{digest, is_id, is_sha256, is_short_name};
+use super::{digest, is_id, is_sha256, is_short_name, schema};
 use crate::event::Detail;
 
 /// The JSON schema of the file.
 pub fn schema() -> Schema {
-    let mut schema = schemars::schema_for!(ArtifactFile);
-    schema.insert(
-        "title".to_owned(),
-        "Cartouche artifact, schema version 1.0.0".into(),
-    );
-    schema
+    schema::published::<ArtifactFile>("Cartouche artifact, schema version 1.0.0")
 }
 
-/// The file as written. Serialises to the document that the digest is of.
+// Serialises to the document that the digest is of; doc comments here are the schema's descriptions.
+/// Who a program is and what it may do.
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct ArtifactFile {
@@ -120,7 +116,7 @@ pub struct EnvelopeTable {
 
 /// One declaration of the envelope.
 #[derive(Serialize, JsonSchema)]
-#[schemars(deny_unknown_fields)]
+#[schemars(deny_unknown_fields, transform = schema::qualify)]
 pub struct CapabilityTable {
     #[serde(flatten)]
     pub rights: Rights,

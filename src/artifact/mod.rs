@@ -15,6 +15,7 @@ pub mod problem;
 pub mod profile;
 pub mod protected;
 mod reader;
+mod schema;
 pub mod scope;
 pub mod signature;
 

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use super::capability::Capability;
 use super::digest::sha256_hex;
 use super::entry::{Declared, Rights};
-use super::is_short_name;
 use super::problem::{Place, Problem, Problems};
 use super::reader::{At, Reader, Table};
+use super::{is_short_name, schema};
 use crate::event::{Detail, ErrorCode};
 
 /// The versions of the profile format that this build reads.
@@ -41,7 +41,7 @@ pub struct Profile {
     pub sha256: String,
 }
 
-/// The file as written.
+/// A rule set of the platform that `profile:NAME` means.
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct ProfileFile {
@@ -112,7 +112,7 @@ pub(super) fn read_capabilities(
 
 /// The JSON schema of a profile file.
 pub fn schema() -> Schema {
-    schemars::schema_for!(ProfileFile)
+    schema::published::<ProfileFile>("Cartouche profile, schema version 1.0.0")
 }
 
 /// The profiles of a node by name.

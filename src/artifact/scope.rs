@@ -10,11 +10,11 @@ use super::capability::Capability;
 use super::ceiling::{Ceiling, Level};
 use super::digest::sha256_hex;
 use super::entry::{Declared, Rights, pattern};
-use super::is_short_name;
 use super::pattern::Pattern;
 use super::problem::Problems;
 use super::profile::{ProfileSet, read_capabilities};
 use super::reader::{At, Reader, Table};
+use super::{is_short_name, schema};
 use crate::event::Detail;
 
 /// The versions of the scope format that this build reads.
@@ -50,7 +50,7 @@ pub struct Limits {
     pub capabilities: Option<Vec<Capability>>,
 }
 
-/// The file as written.
+/// The most that artifacts may be granted on this site.
 #[derive(Serialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct ScopeFile {
@@ -105,12 +105,7 @@ struct LimitsTable {
 
 /// The JSON schema of scope.toml.
 pub fn schema() -> Schema {
-    let mut schema = schemars::schema_for!(ScopeFile);
-    schema.insert(
-        "title".to_owned(),
-        "Cartouche scope, schema version 1.0.0".into(),
-    );
-    schema
+    schema::published::<ScopeFile>("Cartouche scope, schema version 1.0.0")
 }
 
 impl Scope {
