@@ -13,7 +13,9 @@ use crate::artifact::draft::{claimed_id, claimed_paths};
 use crate::artifact::problem::Problems;
 use crate::artifact::profile::ProfileSet;
 use crate::artifact::scope::Scope;
+use crate::error::chain;
 use crate::event::{Detail, ErrorCode, Event};
+use crate::trusted_file;
 
 /// All that a decision depends on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +45,15 @@ pub struct FileProblem {
     pub detail: Detail,
     /// A sentence without a full stop.
     pub message: String,
+}
+
+impl From<&trusted_file::Error> for FileProblem {
+    fn from(error: &trusted_file::Error) -> Self {
+        Self {
+            detail: error.detail(),
+            message: chain(error),
+        }
+    }
 }
 
 /// How the gate is run.

@@ -1,5 +1,7 @@
 //! The published schemas are those of the types that read and write the files.
 
+#![allow(clippy::unwrap_used)]
+
 use cartouche::artifact::{draft, profile, scope};
 use schemars::Schema;
 

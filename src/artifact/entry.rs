@@ -233,11 +233,15 @@ impl Rights {
     }
 
     fn understand_except(&self, capability: &mut Capability, table: &Table<'_, '_>) {
-        if self.except.is_some() && !table.has("paths") {
-            let message = "except stands only beside paths; add them or remove it";
-            table
-                .reader()
-                .invalid(&table.span, Detail::MissingQualifier, message);
+        if !table.has("paths") {
+            // Elsewhere than beside pinned files, `except` or the lack of paths is reported already.
+            if self.except.is_some() && table.has("file") {
+                let message = "except stands only beside paths; remove it";
+                let span = table.key_span("except");
+                table
+                    .reader()
+                    .invalid(&span, Detail::ForeignQualifier, message);
+            }
             return;
         }
         for text in self.except.iter().flatten() {
@@ -343,7 +347,9 @@ impl Rights {
         {
             refuse(&word.span, "transition = \"artifact\"");
         }
-        if let Some(file) = self.file.as_ref().and_then(|files| files.first()) {
+        if let Some(file) = self.file.iter().flatten().next()
+            && self.paths.is_none()
+        {
             refuse(&file.path.span, "pinned code:load");
         }
     }
@@ -539,7 +545,7 @@ mod tests {
         }
         assert_eq!(
             details("name = \"fs:read\"\nexcept = [\"/a\"]"),
-            [Detail::MissingQualifier, Detail::MissingQualifier]
+            [Detail::MissingQualifier]
         );
     }
 
