@@ -32,7 +32,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotRunning { .. } => f.write_str(
-                "The daemon is not running; start it with \"systemctl start cartouched\". What it had put in force stays in force",
+                "The daemon is not running; start it with \"systemctl start cartouched\" (what it had put in force is in force without it)",
             ),
             Self::NotPermitted { path } => {
                 write!(f, "Only root may talk to the daemon through {path:?}")

@@ -1,0 +1,172 @@
+//! `cartouche inspect`.
+
+use std::collections::BTreeMap;
+
+use super::table::{or_dash, pairs};
+use super::{Answer, Error, Exit, daemon, snapshot};
+use crate::admission::Effective;
+use crate::artifact::capability::Capability;
+use crate::audit::printable;
+use crate::config::Paths;
+use crate::control::{Inspected, Listed, Request, Response};
+
+/// Show all that is known of one artifact: its programs, rules, uses and problems
+///
+/// Without the daemon, shows what was known when it last ran, and ends with code 5.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The artifact's id
+    id: String,
+}
+
+pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
+    let id = args.id.clone();
+    match daemon(paths).ask(&Request::Inspect { id }) {
+        Ok(Response::Inspect(inspected)) => Answer::new(text(&inspected), &inspected),
+        Ok(_) => Err(Error::OtherAnswer),
+        Err(error) => {
+            let listed = snapshot::artifacts(error, paths)?
+                .into_iter()
+                .find(|one| one.id.as_ref() == Some(&args.id))
+                .ok_or_else(|| Error::NotFound {
+                    message: format!(
+                        "The daemon is not running, and when it last was there was no artifact {:?}",
+                        args.id
+                    ),
+                })?;
+            let text = format!("{}{}", snapshot::NOTE, head(&listed));
+            Ok(Answer::new(text, &listed)?.exit(Exit::NotRunning))
+        }
+    }
+}
+
+fn text(inspected: &Inspected) -> String {
+    let mut text = head(&inspected.listed);
+    if let Some(effective) = &inspected.effective {
+        text.push_str(&in_force(effective, &inspected.uses));
+    }
+    if !inspected.tasks.is_empty() {
+        let tasks: Vec<_> = inspected.tasks.iter().map(u32::to_string).collect();
+        text.push_str(&format!("\nHeld tasks: {}\n", tasks.join(" ")));
+    }
+    text
+}
+
+fn head(listed: &Listed) -> String {
+    let until = listed.mode_until.as_ref();
+    let mode = match until {
+        Some(until) => format!("{} until {until}", or_dash(listed.mode.as_ref())),
+        None => or_dash(listed.mode.as_ref()),
+    };
+    let mut text = pairs(&[
+        ("Artifact", or_dash(listed.id.as_ref())),
+        ("Version", or_dash(listed.version.as_ref())),
+        ("Publisher", or_dash(listed.publisher.as_ref())),
+        ("File", listed.file.clone()),
+        ("Standing", listed.standing.to_string()),
+        ("Mode", mode),
+        ("Denials", listed.denials.to_string()),
+    ]);
+    if let Some(problem) = &listed.problem {
+        text.push_str(&format!("\nProblem: {}\n", printable(problem)));
+    }
+    text
+}
+
+fn in_force(effective: &Effective, uses: &BTreeMap<String, u64>) -> String {
+    let mut text = pairs(&[("Digest", effective.digest.clone())]);
+    text.push_str("\nPrograms\n");
+    for executable in &effective.executables {
+        let path = printable(&executable.path);
+        text.push_str(&format!("  {path}  sha256:{}\n", executable.sha256));
+    }
+    text.push_str("\nEnvelope\n");
+    for one in &effective.capabilities {
+        let name = one.capability.full_name();
+        let from = if one.origin == name {
+            String::new()
+        } else {
+            format!("  (from {})", one.origin)
+        };
+        text.push_str(&format!(
+            "  {name}{}{}\n",
+            printable(&from),
+            used(uses, &name)
+        ));
+        for rule in rules(&one.capability) {
+            let used = used(uses, &format!("{name} {rule}"));
+            text.push_str(&format!("    {}{used}\n", printable(&rule)));
+        }
+        for except in &one.capability.except {
+            text.push_str(&format!("    except {}\n", printable(except.as_str())));
+        }
+    }
+    for narrowed in &effective.narrowed {
+        text.push_str(&format!("\nNarrowed: {}\n", printable(narrowed)));
+    }
+    text
+}
+
+fn used(uses: &BTreeMap<String, u64>, rule: &str) -> String {
+    match uses.get(rule) {
+        None => String::new(),
+        Some(0) => "  never used".to_owned(),
+        Some(count) => format!("  used {count} times"),
+    }
+}
+
+/// What a capability names, as artifacts write it.
+fn rules(capability: &Capability) -> Vec<String> {
+    let paths = capability.paths.iter().map(ToString::to_string);
+    let endpoints = capability.endpoints.iter().map(ToString::to_string);
+    let abstracts = capability.abstracts.iter().map(|name| format!("@{name}"));
+    let rest = [&capability.sockets, &capability.targets, &capability.kcaps];
+    paths
+        .chain(endpoints)
+        .chain(abstracts)
+        .chain(rest.into_iter().flatten().cloned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{BoundExecutable, EffectiveCapability};
+    use crate::artifact::capability::CapabilityName;
+    use crate::command::list::tests::listed;
+
+    #[test]
+    fn rules_stand_with_their_origin_and_their_uses() {
+        let mut capability = Capability::new(CapabilityName::FsRead);
+        capability.paths.insert("/proc/**".parse().unwrap());
+        capability.except.insert("/proc/*/environ".parse().unwrap());
+        let inspected = Inspected {
+            listed: listed(),
+            effective: Some(Effective {
+                id: "exporter".into(),
+                version: "1".into(),
+                publisher: "p".into(),
+                description: None,
+                digest: "sha256:00".into(),
+                executables: vec![BoundExecutable {
+                    path: "/usr/bin/x".into(),
+                    sha256: "11".into(),
+                    script: false,
+                }],
+                capabilities: vec![EffectiveCapability {
+                    capability,
+                    origin: "profile:base".into(),
+                }],
+                narrowed: vec![],
+            }),
+            uses: BTreeMap::from([("fs:read /proc/**".into(), 3)]),
+            tasks: vec![7, 8],
+        };
+
+        let text = text(&inspected);
+
+        assert!(text.contains("  fs:read  (from profile:base)\n    /proc/**  used 3 times\n    except /proc/*/environ\n"), "{text}");
+        assert!(text.contains("  /usr/bin/x  sha256:11\n"), "{text}");
+        assert!(text.ends_with("Held tasks: 7 8\n"), "{text}");
+    }
+}

@@ -1,0 +1,193 @@
+//! `cartouche install`.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{Answer, Error, Exit, time, verify};
+use crate::admission::{Options, Verdict};
+use crate::artifact::digest::sha256_hex;
+use crate::atomic_write::atomic_write;
+use crate::audit::printable;
+use crate::config::Paths;
+use crate::control::{self, Client, Request, Response, Standing};
+
+/// How much longer than the daemon waits the command does.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// Put an artifact into force: verify it, copy it as a whole, wait for the verdict
+///
+/// Nothing is copied if it would be rejected. To undo it, remove the file from
+/// /etc/cartouche/policies.d.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The artifact, sealed; its name stays and must end in .toml
+    file: PathBuf,
+
+    /// How long to wait for the verdict
+    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = time::duration)]
+    timeout: Duration,
+}
+
+pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
+    let name = name(&args.file)?;
+    let checked = verify::check(&args.file, Options::default(), paths)?;
+    let acceptable = match &checked.decision.verdict {
+        Verdict::Admitted(_) => true,
+        Verdict::Rejected { waiting, .. } => *waiting,
+    };
+    if !acceptable {
+        return checked.answer(&args.file);
+    }
+    let target = paths.policies().join(name);
+    atomic_write(&target, &checked.bytes, 0o644).map_err(|source| Error::NotWritten { source })?;
+    let client = Client::new(&paths.control(), args.timeout + MARGIN);
+    let request = Request::Wait {
+        file: name.to_owned(),
+        sha256: sha256_hex(&checked.bytes),
+        timeout_ms: u64::try_from(args.timeout.as_millis()).unwrap_or(u64::MAX),
+    };
+    let shown = printable(&target.to_string_lossy());
+    let mut answer = match client.ask(&request) {
+        Ok(Response::Verdict(verdict)) => told(&shown, &verdict),
+        Ok(_) => Err(Error::OtherAnswer),
+        Err(error) => untold(&shown, &error),
+    }?;
+    for warning in &checked.warnings {
+        answer
+            .text
+            .push_str(&format!("warning: {}\n", printable(warning)));
+    }
+    Ok(answer)
+}
+
+/// The name under which it is installed, which the daemon must not take for a leftover.
+fn name(file: &Path) -> Result<&str, Error> {
+    file.file_name()
+        .and_then(|name| name.to_str())
+        .filter(|name| name.ends_with(".toml") && !name.starts_with('.') && *name != ".toml")
+        .ok_or_else(|| Error::Unfit {
+            message: format!(
+                "The file {file:?} cannot be installed under its name; rename it to NAME.toml"
+            ),
+        })
+}
+
+fn told(target: &str, verdict: &control::Verdict) -> Result<Answer, Error> {
+    let id = verdict.id.as_deref().unwrap_or("-");
+    let mut text = match verdict.standing {
+        Standing::Admitted => {
+            format!("{target}: admitted as {id}; its programs are held to it now\n")
+        }
+        Standing::Waiting => {
+            format!(
+                "{target}: waiting; it is admitted when its program is there, which does not run otherwise\n"
+            )
+        }
+        Standing::Rejected | Standing::Revoked => format!(
+            "{target}: {}: {} {}\n",
+            verdict.standing,
+            verdict.error.as_deref().unwrap_or_default(),
+            verdict.detail.as_deref().unwrap_or_default()
+        ),
+    };
+    for message in &verdict.messages {
+        text.push_str(&format!("{target}: {}\n", printable(message)));
+    }
+    let exit = match verdict.standing {
+        Standing::Admitted => Exit::Done,
+        _ => Exit::No,
+    };
+    Ok(Answer::new(text, verdict)?.exit(exit))
+}
+
+/// The file is in place, but what became of it is not known.
+fn untold(target: &str, error: &control::Error) -> Result<Answer, Error> {
+    let cause = crate::error::chain(error);
+    let text = format!(
+        "{target}: copied, but there is no verdict: {cause}. It is judged when the daemon reads it; see \"cartouche list\"\n"
+    );
+    let json = json!({ "standing": null, "file": target, "error": cause });
+    let exit = match error {
+        control::Error::NotRunning { .. } => Exit::NotRunning,
+        control::Error::NotPermitted { .. } => Exit::NotPermitted,
+        control::Error::TimedOut => Exit::TimedOut,
+        control::Error::Refused(refused) if refused.why == control::Why::TimedOut => Exit::TimedOut,
+        _ => Exit::Failed,
+    };
+    Ok(Answer::new(text, &json)?.exit(exit))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::artifact::digest::seal;
+    use crate::command::verify::tests::DRAFT;
+
+    fn install(name: &str, text: &str) -> (tempfile::TempDir, Paths, Result<Answer, Error>) {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(paths.policies()).unwrap();
+        let file = root.path().join(name);
+        fs::write(&file, text).unwrap();
+        let args = Args {
+            file,
+            timeout: Duration::from_millis(100),
+        };
+        let answer = run(&args, &paths);
+        (root, paths, answer)
+    }
+
+    #[test]
+    fn a_rejected_artifact_is_not_copied() {
+        let (_root, paths, answer) = install("tool.toml", DRAFT);
+
+        assert_eq!(answer.unwrap().exit, Exit::No);
+        assert_eq!(fs::read_dir(paths.policies()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn without_the_daemon_it_is_copied_and_said_to_be_unjudged() {
+        let sealed = seal(DRAFT, "tool.toml").unwrap();
+        let (_root, paths, answer) = install("tool.toml", &sealed);
+
+        let answer = answer.unwrap();
+        assert_eq!(answer.exit, Exit::NotRunning, "{}", answer.text);
+        let copied = fs::read_to_string(paths.policies().join("tool.toml")).unwrap();
+        assert_eq!(copied, sealed);
+    }
+
+    #[test]
+    fn a_name_that_the_daemon_would_ignore_is_refused() {
+        for name in ["tool", ".tool.toml", "tool.toml~", ".toml"] {
+            let (_root, _, answer) = install(name, DRAFT);
+
+            assert!(matches!(answer, Err(Error::Unfit { .. })), "{name}");
+        }
+    }
+
+    #[test]
+    fn the_daemon_s_verdict_decides_the_exit_code() {
+        let verdict = |standing| control::Verdict {
+            standing,
+            id: Some("tool".into()),
+            error: Some("ERR_CART_DUPLICATE_ARTIFACT".into()),
+            detail: Some("duplicate-id".into()),
+            messages: vec!["The id is taken".into()],
+        };
+
+        let admitted = told("x", &verdict(Standing::Admitted)).unwrap();
+        let rejected = told("x", &verdict(Standing::Rejected)).unwrap();
+
+        assert_eq!(admitted.exit, Exit::Done);
+        assert_eq!(rejected.exit, Exit::No);
+        assert!(
+            rejected
+                .text
+                .contains("ERR_CART_DUPLICATE_ARTIFACT duplicate-id\nx: The id is taken")
+        );
+    }
+}

@@ -1,0 +1,216 @@
+//! The command `cartouche`: asks, shows, and moves artifacts to where they count. Only [`main`]
+//! prints.
+
+mod audit;
+mod denials;
+mod exit;
+mod forget;
+mod inspect;
+mod install;
+mod list;
+mod mode;
+mod new;
+mod posture;
+mod program;
+mod seal;
+mod snapshot;
+mod status;
+mod suggestion;
+mod symlink;
+mod table;
+mod time;
+mod verify;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+pub use exit::{Error, Exit};
+
+use crate::config::Paths;
+use crate::control::Client;
+use crate::error::chain;
+
+/// How long the daemon has for an answer.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Hold third-party programs to a declared envelope of capabilities.
+///
+/// An artifact says who a program is and what it may do. Put into /etc/cartouche/policies.d it is in
+/// force within milliseconds; removed, all rights of the program are gone.
+#[derive(Debug, Parser)]
+#[command(name = "cartouche", version, max_term_width = 100)]
+pub struct Cli {
+    /// Answer in JSON, errors included
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    New(new::Args),
+    Seal(seal::Args),
+    Verify(verify::Args),
+    Install(install::Args),
+    List(list::Args),
+    Status(status::Args),
+    Inspect(inspect::Args),
+    Denials(denials::Args),
+    Mode(mode::Args),
+    Forget(forget::Args),
+    Posture(posture::Args),
+    Audit(audit::Args),
+}
+
+/// What a subcommand has to say, in both forms.
+#[derive(Debug)]
+struct Answer {
+    text: String,
+    json: Value,
+    exit: Exit,
+}
+
+impl Answer {
+    fn new(text: impl Into<String>, json: &impl Serialize) -> Result<Self, Error> {
+        Ok(Self {
+            text: text.into(),
+            json: serde_json::to_value(json).map_err(|source| Error::Json { source })?,
+            exit: Exit::Done,
+        })
+    }
+
+    fn exit(self, exit: Exit) -> Self {
+        Self { exit, ..self }
+    }
+}
+
+/// The command line as clap knows it, for help and the man page.
+pub fn cli() -> clap::Command {
+    Cli::command().after_help(exit::table())
+}
+
+/// Runs the command line and prints its answer.
+pub fn main() -> std::process::ExitCode {
+    use clap::FromArgMatches;
+
+    let matches = cli().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let answer = run(&cli.command, &Paths::default());
+    let exit = match &answer {
+        Ok(answer) => answer.exit,
+        Err(error) => error.exit(),
+    };
+    let printed = match answer {
+        Ok(answer) if cli.json => print(&format!("{:#}\n", answer.json)),
+        Ok(answer) => print(&answer.text),
+        Err(error) => {
+            let text = chain(&error);
+            // Nobody to tell if this fails.
+            let _ = writeln!(io::stderr(), "cartouche: {text}");
+            if cli.json {
+                let json = json!({ "error": text, "exit": exit.code() });
+                print(&format!("{json:#}\n"))
+            } else {
+                Ok(())
+            }
+        }
+    };
+    match printed {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
+        _ => exit.into(),
+    }
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+fn run(command: &Command, paths: &Paths) -> Result<Answer, Error> {
+    match command {
+        Command::New(args) => new::run(args),
+        Command::Seal(args) => seal::run(args),
+        Command::Verify(args) => verify::run(args, paths),
+        Command::Install(args) => install::run(args, paths),
+        Command::List(_) => list::run(paths),
+        Command::Status(_) => status::run(paths),
+        Command::Inspect(args) => inspect::run(args, paths),
+        Command::Denials(args) => denials::run(args, paths),
+        Command::Mode(args) => mode::run(args, paths),
+        Command::Forget(args) => forget::run(args, paths),
+        Command::Posture(_) => posture::run(paths),
+        Command::Audit(args) => audit::run(args, paths),
+    }
+}
+
+/// The daemon of this machine.
+fn daemon(paths: &Paths) -> Client {
+    Client::new(&paths.control(), PATIENCE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a command line in a root, as [`main`] would without printing.
+    fn run_in(paths: &Paths, line: &[&str]) -> Result<Answer, Error> {
+        let words = ["cartouche"].iter().chain(line);
+        run(&Cli::try_parse_from(words).unwrap().command, paths)
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed_and_help_names_the_exit_codes() {
+        cli().debug_assert();
+
+        let help = cli().render_long_help().to_string();
+
+        for exit in Exit::ALL {
+            assert!(help.contains(exit.meaning()), "{help}");
+        }
+    }
+
+    #[test]
+    fn every_subcommand_takes_json_and_has_a_description() {
+        let mut cli = cli();
+        cli.build();
+
+        for command in cli.get_subcommands().filter(|c| c.get_name() != "help") {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            assert!(
+                command.get_arguments().any(|arg| arg.get_id() == "json"),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn without_a_daemon_questions_end_with_their_own_code() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+
+        for line in [
+            &["list"][..],
+            &["status"],
+            &["inspect", "a"],
+            &["mode", "a", "audit"],
+            &["forget", "a"],
+            &["posture"],
+        ] {
+            let error = run_in(&paths, line).unwrap_err();
+
+            assert_eq!(error.exit(), Exit::NotRunning, "{line:?}");
+            assert!(chain(&error).contains("is not running"), "{line:?}");
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! `cartouche posture`.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::table::pairs;
+use super::{Answer, Error, Exit, daemon};
+use crate::audit::printable;
+use crate::config::Paths;
+use crate::control::{Request, Response};
+use crate::posture::{Report, RuntimeState};
+
+/// Show what this node really enforces, as in /var/lib/cartouche/capabilities.json
+///
+/// Ends with code 0 exactly if the state is ENFORCE, with 3 if it is another. Without the daemon, shows
+/// its last report of this boot, and ends with code 5.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {}
+
+pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
+    match daemon(paths).ask(&Request::Posture) {
+        Ok(Response::Posture(report)) => {
+            let exit = match report.runtime_state {
+                RuntimeState::Enforce => Exit::Done,
+                _ => Exit::No,
+            };
+            Ok(Answer::new(text(&report), &report)?.exit(exit))
+        }
+        Ok(_) => Err(Error::OtherAnswer),
+        Err(error) => {
+            // The report may be read by all, the socket only by root.
+            let Some(report) = last_report(paths) else {
+                return Err(error.into());
+            };
+            let valid = is_valid(&report, &boot_id(), Timestamp::now());
+            let (note, exit) = match (valid, report.runtime_state) {
+                (true, RuntimeState::Enforce) => (String::new(), Exit::Done),
+                (true, _) => (String::new(), Exit::No),
+                (false, _) => (
+                    format!(
+                        "The daemon is not running. This is what it last said, at {}:\n\n",
+                        report.cartouche.written_at
+                    ),
+                    Exit::NotRunning,
+                ),
+            };
+            Ok(Answer::new(note + &text(&report), &report)?.exit(exit))
+        }
+    }
+}
+
+fn last_report(paths: &Paths) -> Option<Report> {
+    let bytes = fs::read(paths.report_link()).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}
+
+fn boot_id() -> String {
+    fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Whether a report is of this boot and the daemon was heard of lately.
+fn is_valid(report: &Report, boot_id: &str, now: Timestamp) -> bool {
+    let until: Option<Timestamp> = report.cartouche.valid_until.parse().ok();
+    report.cartouche.boot_id == boot_id && until.is_some_and(|until| now <= until)
+}
+
+fn text(report: &Report) -> String {
+    let own = &report.cartouche;
+    let blockers: Vec<_> = report.enforce_blockers.iter().map(|b| b.as_str()).collect();
+    let blockers = if blockers.is_empty() {
+        "none".to_owned()
+    } else {
+        blockers.join(" ")
+    };
+    let requirements = &report.requirements;
+    let met = &report.requirements_met;
+    let need = |required: bool, met: bool| match (required, met) {
+        (false, _) => "not required",
+        (true, true) => "required, enforced",
+        (true, false) => "required, NOT enforced",
+    };
+    let canary = match (own.canary.ran_at_unix, own.canary.passed) {
+        (None, _) => "did not run",
+        (_, true) => "refused, as it must be",
+        (_, false) => "NOT refused, or not reported",
+    };
+    let mut text = pairs(&[
+        ("State", report.runtime_state.to_string()),
+        (
+            "Kernel",
+            format!("{}, support {}", report.kernel_version, report.capability),
+        ),
+        ("Blockers", blockers),
+        ("Canary", canary.to_owned()),
+        (
+            "Network",
+            need(requirements.network_enforcement_required, met.network).to_owned(),
+        ),
+        (
+            "Identity",
+            need(requirements.exec_identity_required, met.exec_identity).to_owned(),
+        ),
+        (
+            "Loaded code",
+            need(
+                requirements.verified_exec_runtime_deps_required,
+                met.exec_runtime_deps,
+            )
+            .to_owned(),
+        ),
+        (
+            "IMA appraisal",
+            need(requirements.ima_appraisal_required, met.ima_appraisal).to_owned(),
+        ),
+        ("Artifacts", own.artifacts.len().to_string()),
+        (
+            "Audit head",
+            format!("{} {}", own.audit_seq, own.audit_head),
+        ),
+        ("Written", own.written_at.clone()),
+    ]);
+    if !own.reasons.is_empty() {
+        text.push_str("\nNot ENFORCE, because:\n");
+        for reason in &own.reasons {
+            text.push_str(&format!(
+                "  {}  {}\n",
+                reason.code,
+                printable(&reason.message)
+            ));
+        }
+    }
+    if !own.unmediated.is_empty() {
+        text.push_str("\nNot decided about in this build:\n");
+        for one in &own.unmediated {
+            text.push_str(&format!("  {}\n", printable(one)));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::posture::{History, Observed, evaluate, publish};
+
+    fn report(change: impl FnOnce(&mut Observed)) -> Report {
+        let mut observed = Observed::sound();
+        change(&mut observed);
+        evaluate(&observed, &History::default())
+    }
+
+    #[test]
+    fn a_degraded_node_says_why() {
+        let text = text(&report(|observed| observed.sinks[0].working = false));
+
+        assert!(text.starts_with("State          DEGRADED\n"), "{text}");
+        assert!(text.contains("SINK_LOST  The audit sink syslog"), "{text}");
+        assert!(
+            text.contains("Network        required, enforced\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_report_of_another_boot_or_of_long_ago_is_not_valid() {
+        let report = report(|_| {});
+        let now: Timestamp = report.cartouche.written_at.parse().unwrap();
+        let later: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+
+        assert!(is_valid(&report, "b", now));
+        assert!(!is_valid(&report, "c", now));
+        assert!(!is_valid(&report, "b", later));
+    }
+
+    #[test]
+    fn the_last_report_is_shown_without_the_daemon_but_is_no_yes() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(&paths.run).unwrap();
+        fs::create_dir_all(&paths.state).unwrap();
+        publish(&report(|_| {}), &paths).unwrap();
+
+        let answer = run(&paths).unwrap();
+
+        assert_eq!(answer.exit, Exit::NotRunning);
+        assert!(answer.text.starts_with("The daemon is not running"));
+    }
+}

@@ -1,0 +1,32 @@
+//! What was admitted when the daemon last said so, for when it does not run.
+
+use std::fs;
+
+use serde::Deserialize;
+
+use super::Error;
+use crate::config::Paths;
+use crate::control::{self, Listed};
+
+/// The part of admitted.json that people ask about; the rest of it is the daemon's own.
+#[derive(Debug, Deserialize)]
+struct Snapshot {
+    listed: Vec<Listed>,
+}
+
+/// The artifacts of admitted.json, if the daemon does not run and the file can be read; else the
+/// error that kept the daemon from answering.
+pub(super) fn artifacts(error: control::Error, paths: &Paths) -> Result<Vec<Listed>, Error> {
+    if !matches!(error, control::Error::NotRunning { .. }) {
+        return Err(error.into());
+    }
+    let snapshot: Option<Snapshot> = fs::read(paths.admitted())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    snapshot
+        .map(|snapshot| snapshot.listed)
+        .ok_or_else(|| error.into())
+}
+
+/// Said before what is shown from it.
+pub(super) const NOTE: &str = "The daemon is not running. When it last was, this was in force and still is if the machine was\nnot rebooted since:\n\n";

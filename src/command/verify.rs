@@ -1,0 +1,270 @@
+//! `cartouche verify`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use super::{Answer, Error, Exit, symlink};
+use crate::admission::{Decision, FileProblem, Inputs, Node, Options, Verdict, decide};
+use crate::artifact::capability::CapabilityName;
+use crate::artifact::draft::{Draft, claimed_paths};
+use crate::audit::printable;
+use crate::config::Paths;
+use crate::event::Detail;
+use crate::executable;
+use crate::site::Site;
+use crate::trusted_file::MAX_SIZE;
+
+/// Say what admission would say of an artifact, without the daemon
+///
+/// Ends with code 0 if it would be admitted and with 3 if not. Only two things are left to the daemon:
+/// whether the id or a program is taken by another artifact, and whether this node can enforce at all.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The artifact
+    file: PathBuf,
+
+    /// Do not compare the programs' content, for a machine on which they are not installed
+    #[arg(long)]
+    no_executables: bool,
+}
+
+/// An artifact file and what the gate says of it.
+pub(super) struct Checked {
+    pub(super) bytes: Vec<u8>,
+    pub(super) decision: Decision,
+    /// What is no reason to reject it, as sentences.
+    pub(super) warnings: Vec<String>,
+}
+
+pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
+    let options = Options {
+        executables: !args.no_executables,
+    };
+    check(&args.file, options, paths)?.answer(&args.file)
+}
+
+/// Runs the gate on a file.
+pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Checked, Error> {
+    let (bytes, file_problem) = read(path)?;
+    let site = Site::read(paths).map_err(|source| Error::Site { source })?;
+    let mut warnings = site.problems;
+    if let Ok(draft) = Draft::parse(&bytes, &path.to_string_lossy()) {
+        warnings.extend(symlink::warnings(&draft.capabilities));
+    }
+    let executables = if options.executables {
+        claimed_paths(&bytes)
+            .iter()
+            .map(|path| executable::examine(path))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    let inputs = Inputs {
+        name: path
+            .file_name()
+            .map(|name| name.to_string_lossy().into_owned())
+            .unwrap_or_default(),
+        document: bytes.clone(),
+        file_problem,
+        signature_present: beside(path, ".minisig").exists(),
+        site_grants: site_grants(&beside(path, ".d")),
+        profiles: site.profiles,
+        scope: site.scope,
+        executables,
+        node: Node {
+            enforceable: CapabilityName::ALL
+                .iter()
+                .copied()
+                .filter(|name| name.has_enforcer())
+                .collect(),
+            blockers: Vec::new(),
+        },
+        admitted: BTreeMap::new(),
+        options,
+    };
+    Ok(Checked {
+        bytes,
+        decision: decide(&inputs),
+        warnings,
+    })
+}
+
+/// The bytes of a file, none of them if it is too large to be an artifact.
+fn read(path: &Path) -> Result<(Vec<u8>, Option<FileProblem>), Error> {
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes))
+        .map_err(Error::file("read", path))?;
+    if bytes.len() as u64 <= MAX_SIZE {
+        return Ok((bytes, None));
+    }
+    let problem = FileProblem {
+        detail: Detail::TooLarge,
+        message: format!("the file is larger than {MAX_SIZE} bytes"),
+    };
+    Ok((Vec::new(), Some(problem)))
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn site_grants(dir: &Path) -> BTreeSet<String> {
+    fs::read_dir(dir)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.ends_with(".toml") && !name.starts_with('.'))
+        .collect()
+}
+
+impl Checked {
+    /// The verdict for people and programs.
+    pub(super) fn answer(&self, path: &Path) -> Result<Answer, Error> {
+        let file = printable(&path.to_string_lossy());
+        let mut text = String::new();
+        let (json, exit) = match &self.decision.verdict {
+            Verdict::Admitted(effective) => {
+                text.push_str(&format!(
+                    "{file}: would be admitted: {} {} of {}, {}\n",
+                    effective.id,
+                    printable(&effective.version),
+                    effective.publisher,
+                    effective.digest
+                ));
+                for narrowed in &effective.narrowed {
+                    text.push_str(&format!("{file}: narrowed: {}\n", printable(narrowed)));
+                }
+                let json = serde_json::json!({
+                    "admissible": true,
+                    "effective": effective,
+                    "warnings": self.warnings,
+                });
+                (json, Exit::Done)
+            }
+            Verdict::Rejected {
+                error,
+                detail,
+                waiting,
+                problems,
+            } => {
+                for problem in &problems.list {
+                    text.push_str(&format!("{file}: {}\n", printable(&problem.to_string())));
+                }
+                if problems.omitted > 0 {
+                    text.push_str(&format!("{file}: and {} more\n", problems.omitted));
+                }
+                let code = error.map(|code| format!("{code}, ")).unwrap_or_default();
+                let standing = if *waiting {
+                    "would wait"
+                } else {
+                    "would be rejected"
+                };
+                text.push_str(&format!("{file}: {standing}: {code}{detail}\n"));
+                let json = serde_json::json!({
+                    "admissible": false,
+                    "waiting": waiting,
+                    "error": error,
+                    "detail": detail,
+                    "problems": problems,
+                    "warnings": self.warnings,
+                });
+                (json, Exit::No)
+            }
+        };
+        for warning in &self.warnings {
+            text.push_str(&format!("{file}: warning: {}\n", printable(warning)));
+        }
+        Ok(Answer::new(text, &json)?.exit(exit))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::artifact::digest::seal;
+
+    pub(in crate::command) const DRAFT: &str = r#"# a comment
+schema_version = "1.0.0"
+
+[artifact]
+id        = "tool"
+version   = "1"
+publisher = "local"
+
+[[artifact.executable]]
+path   = "/opt/tool/bin/tool"
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+[envelope]
+
+[[envelope.capability]]
+name          = "fs:read"
+paths         = ["/srv/tool/**"]
+justification = "its data"
+"#;
+
+    pub(in crate::command) fn verify(text: &str, no_executables: bool) -> Answer {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("tool.toml");
+        fs::write(&file, text).unwrap();
+        let args = Args {
+            file,
+            no_executables,
+        };
+        run(&args, &Paths::under(root.path())).unwrap()
+    }
+
+    #[test]
+    fn a_sealed_artifact_would_be_admitted() {
+        let answer = verify(&seal(DRAFT, "tool.toml").unwrap(), true);
+
+        assert_eq!(answer.exit, Exit::Done, "{}", answer.text);
+        assert!(
+            answer
+                .text
+                .contains("would be admitted: tool 1 of local, sha256:")
+        );
+        assert_eq!(answer.json["admissible"], true);
+    }
+
+    #[test]
+    fn an_unsealed_draft_and_a_missing_program_are_a_no() {
+        let unsealed = verify(DRAFT, true);
+        let missing = verify(&seal(DRAFT, "tool.toml").unwrap(), false);
+
+        assert_eq!(unsealed.exit, Exit::No);
+        assert_eq!(unsealed.json["error"], "ERR_CART_DIGEST_MISMATCH");
+        assert_eq!(missing.exit, Exit::No);
+        assert_eq!(missing.json["waiting"], true, "{}", missing.text);
+    }
+
+    #[test]
+    fn faults_stand_with_file_line_column_and_code() {
+        let answer = verify(&DRAFT.replace("fs:read", "fs:raed"), true);
+
+        assert_eq!(answer.exit, Exit::No);
+        assert!(
+            answer.text.contains("tool.toml: line 16, column "),
+            "{}",
+            answer.text
+        );
+        assert!(
+            answer.text.contains("ERR_CART_INVALID_ENVELOPE"),
+            "{}",
+            answer.text
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_too_large_is_rejected_like_the_daemon_would() {
+        let answer = verify(&"#".repeat(2 << 20), true);
+
+        assert_eq!(answer.json["detail"], "too-large");
+    }
+}

@@ -1,0 +1,171 @@
+//! What a file that an artifact names as its executable really is, as one open descriptor shows it.
+//! Whether that is good enough is the gate's matter.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
+use rustix::io::Errno;
+use sha2::{Digest, Sha256};
+
+use crate::admission::{ExecutableFacts, FoundFile};
+use crate::artifact::digest::hex;
+
+/// How much is read at once, in bytes.
+const BLOCK: usize = 256 << 10;
+
+/// Types of file systems by the magic number of statfs(2), from linux/magic.h.
+const FILESYSTEMS: &[(u64, &str)] = &[
+    (0xef53, "ext4"),
+    (0x5846_5342, "xfs"),
+    (0x0102_1994, "tmpfs"),
+    (0x8584_58f6, "ramfs"),
+    (0x9123_683e, "btrfs"),
+    (0xf2f5_2010, "f2fs"),
+    (0x794c_7630, "overlay"),
+    (0x7371_7368, "squashfs"),
+    (0xe0f5_e1e2, "erofs"),
+    (0x2fc1_2fc1, "zfs"),
+    (0x6573_5546, "fuse"),
+    (0x0102_1997, "9p"),
+    (0x6969, "nfs"),
+    (0x4d44, "vfat"),
+];
+
+/// An executable, opened for reading.
+#[derive(Debug)]
+pub struct Opened {
+    pub file: File,
+    /// Whether its path goes through no symlink.
+    pub realpath: bool,
+}
+
+/// Opens the file at an absolute path; `None` if there is none. It never waits, not even for a fifo.
+pub fn open(path: &str) -> io::Result<Option<Opened>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let direct = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
+    let (opened, realpath) = match direct {
+        Err(Errno::LOOP) => (openat(CWD, path, flags, Mode::empty()), false),
+        other => (other, true),
+    };
+    match opened {
+        Ok(descriptor) => Ok(Some(Opened {
+            file: File::from(descriptor),
+            realpath,
+        })),
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Opens and examines the executable at `path`.
+pub fn examine(path: &str) -> ExecutableFacts {
+    let found = match open(path) {
+        Ok(Some(opened)) => facts(&opened).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let (found, problem) = match found {
+        Ok(found) => (found, None),
+        Err(error) => (None, Some(format!("it cannot be read: {error}"))),
+    };
+    ExecutableFacts {
+        path: path.to_owned(),
+        found,
+        problem,
+    }
+}
+
+/// Reads an open executable to its end.
+pub fn facts(opened: &Opened) -> io::Result<FoundFile> {
+    let metadata = opened.file.metadata()?;
+    let magic = fstatfs(&opened.file)?.f_type.cast_unsigned();
+    let filesystem = FILESYSTEMS
+        .iter()
+        .find(|(number, _)| *number == magic)
+        .map_or_else(|| format!("{magic:#x}"), |(_, name)| (*name).to_owned());
+    let (sha256, script) = if metadata.is_file() {
+        read(&opened.file)?
+    } else {
+        (String::new(), false)
+    };
+    Ok(FoundFile {
+        sha256,
+        realpath_ok: opened.realpath,
+        regular: metadata.is_file(),
+        mode: metadata.mode() & 0o7777,
+        uid: metadata.uid(),
+        filesystem,
+        script,
+    })
+}
+
+/// The hash of a file, and whether it begins with `#!`.
+fn read(mut file: &File) -> io::Result<(String, bool)> {
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; BLOCK];
+    let mut script = None;
+    loop {
+        let length = match file.read(&mut buffer) {
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        let Some(bytes) = buffer.get(..length).filter(|bytes| !bytes.is_empty()) else {
+            return Ok((hex(&hasher.finalize()), script.unwrap_or(false)));
+        };
+        script.get_or_insert_with(|| bytes.starts_with(b"#!"));
+        hasher.update(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::artifact::digest::sha256_hex;
+
+    #[test]
+    fn a_program_is_hashed_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("tool");
+        let content = b"#!/bin/sh\n".repeat(100_000);
+        fs::write(&path, &content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o4755)).unwrap();
+
+        let found = examine(path.to_str().unwrap()).found.unwrap();
+
+        assert_eq!(found.sha256, sha256_hex(&content));
+        assert_eq!(found.mode, 0o4755);
+        assert!(found.script && found.regular && found.realpath_ok);
+        assert!(!found.filesystem.is_empty());
+    }
+
+    #[test]
+    fn a_path_through_a_link_is_no_realpath() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        fs::write(real.join("tool"), "x").unwrap();
+        symlink(&real, real.join("link")).unwrap();
+
+        let facts = examine(real.join("link/tool").to_str().unwrap());
+
+        assert!(!facts.found.unwrap().realpath_ok);
+    }
+
+    #[test]
+    fn what_is_missing_has_no_problem_and_what_is_no_file_no_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+
+        let missing = examine(real.join("tool").to_str().unwrap());
+        let directory = examine(real.to_str().unwrap());
+
+        assert_eq!((missing.found, missing.problem), (None, None));
+        let found = directory.found.unwrap();
+        assert!(!found.regular && found.sha256.is_empty());
+    }
+}
