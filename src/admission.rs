@@ -179,7 +179,7 @@ pub struct Node {
 }
 
 /// What the gate decided.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
     pub verdict: Verdict,
     /// In the order of the gate's steps.
@@ -188,7 +188,8 @@ pub struct Decision {
     pub claims: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Verdict {
     Admitted(Effective),
     Rejected {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Declares an enum whose variants have one stable spelling each.
@@ -35,6 +36,7 @@ macro_rules! stable_words {
 pub(crate) use stable_words;
 
 stable_words! {
+    #[derive(JsonSchema)]
     /// What happened. 001–010 are the contract's; 1xx are Cartouche's own.
     Code {
         /// Artifact submitted for admission.
@@ -83,6 +85,7 @@ stable_words! {
 }
 
 stable_words! {
+    #[derive(JsonSchema)]
     /// Why a decision was negative.
     ErrorCode {
         MissingEnvelope = "ERR_CART_MISSING_ENVELOPE",
@@ -144,6 +147,8 @@ stable_words! {
         WrongType = "wrong-type",
         /// An empty string or list.
         EmptyValue = "empty-value",
+        /// A list or an envelope that is longer than anybody reads.
+        TooMany = "too-many",
         /// A control character in a string.
         ControlCharacter = "control-character",
         /// The same thing twice.
@@ -215,6 +220,7 @@ impl From<Detail> for String {
 }
 
 stable_words! {
+    #[derive(JsonSchema)]
     /// How a decision ended.
     Outcome {
         Submitted = "submitted",
@@ -231,7 +237,7 @@ stable_words! {
 }
 
 /// What a task did, as the kernel saw it; present on CART-006 and CART-007.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default, JsonSchema)]
 pub struct Runtime {
     /// Thread id in the initial pid namespace.
     pub pid: u32,
@@ -251,7 +257,7 @@ pub struct Runtime {
 }
 
 /// One decision or change, before it has a place (seq, time, chain) in the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     pub code: Code,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -319,6 +325,18 @@ impl Event {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_word_stands_for_two_things() {
+        let words = |all: &[&'static str]| all.iter().copied().collect::<BTreeSet<_>>().len();
+
+        let details: Vec<_> = Detail::ALL.iter().map(|detail| detail.as_str()).collect();
+        let codes: Vec<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+
+        assert_eq!(words(&details), details.len());
+        assert_eq!(words(&codes), codes.len());
+    }
 
     #[test]
     fn the_contract_s_codes_keep_their_spelling() {

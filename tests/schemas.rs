@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cartouche::artifact::{draft, profile, scope};
+use cartouche::event::Event;
 use schemars::Schema;
 
 /// Compares the schema with the published file, or writes it when told to.
@@ -34,4 +35,9 @@ fn the_published_schema_of_scopes_is_that_of_the_types() {
 #[test]
 fn the_published_schema_of_profiles_is_that_of_the_types() {
     pinned("profile", &profile::schema());
+}
+
+#[test]
+fn the_published_schema_of_events_is_that_of_the_types() {
+    pinned("event", &schemars::schema_for!(Event));
 }

@@ -399,6 +399,21 @@ justification = ""
     }
 
     #[test]
+    fn an_envelope_longer_than_anybody_reads_is_refused() {
+        let list = |count: usize| {
+            let paths: Vec<_> = (0..count).map(|n| format!("\"/a/{n}\"")).collect();
+            format!("name = \"fs:read\"\npaths = [{}]", paths.join(","))
+        };
+        let two = with_capability(&list(1000))
+            + "[[envelope.capability]]\njustification = \"y\"\n"
+            + &list(25);
+
+        assert!(Draft::parse(with_capability(&list(1024)).as_bytes(), "x.toml").is_ok());
+        assert_eq!(only(&with_capability(&list(1025))).1, Detail::TooMany);
+        assert_eq!(only(&two).1, Detail::TooMany);
+    }
+
+    #[test]
     fn only_strings_booleans_lists_and_tables_are_values() {
         for value in ["1", "1.5", "1979-05-27", "true", "[\"1\"]", "{ a = \"1\" }"] {
             let text = valid().replace("version = \"1\"", &format!("version = {value}"));

@@ -136,6 +136,20 @@ impl Rights {
         Some(capability)
     }
 
+    /// How many rules there are.
+    pub fn rules(&self) -> usize {
+        let lists = [
+            &self.paths,
+            &self.except,
+            &self.endpoints,
+            &self.sockets,
+            &self.targets,
+            &self.kcaps,
+        ];
+        lists.into_iter().flatten().map(Vec::len).sum::<usize>()
+            + self.file.as_ref().map_or(0, Vec::len)
+    }
+
     /// The keys that are present, with their places.
     fn keys(&self) -> Vec<(&'static str, usize)> {
         let first = |list: &Option<Vec<At<String>>>| {

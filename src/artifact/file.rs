@@ -15,6 +15,10 @@ use super::reader::{At, Table};
 use super::{digest, is_id, is_sha256, is_short_name, schema};
 use crate::event::Detail;
 
+/// Most rules of an artifact, those of profiles not counted: all are compared with the scope, and
+/// all take room in the kernel.
+const MAX_RULES: usize = 1024;
+
 /// The JSON schema of the file.
 pub fn schema() -> Schema {
     schema::published::<ArtifactFile>("Cartouche artifact, schema version 1.0.0")
@@ -307,6 +311,13 @@ impl EnvelopeTable {
             .into_iter()
             .unzip();
         report_equal_capabilities(&table, &capability);
+        let rules: usize = capability.iter().map(|table| table.rights.rules()).sum();
+        if rules > MAX_RULES {
+            let message = format!("the envelope has {rules} rules; the most is {MAX_RULES}");
+            table
+                .reader()
+                .invalid(&table.span, Detail::TooMany, message);
+        }
         Some((
             Self {
                 digest,

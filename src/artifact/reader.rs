@@ -14,6 +14,9 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{MAX_PROBLEMS, Place, Problem, Problems};
 use crate::event::{Detail, ErrorCode};
 
+/// Longest list. Comparing patterns takes the square of their number.
+pub const MAX_ELEMENTS: usize = 1024;
+
 /// A value and where it stands in the text. Serialises as the value alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct At<T> {
@@ -365,6 +368,14 @@ impl<'a, 't> Table<'a, 't> {
                 let message = format!("{key} is an empty list; fill it or remove it");
                 self.reader
                     .invalid(&value.span(), Detail::EmptyValue, message);
+                None
+            }
+            DeValue::Array(list) if list.len() > MAX_ELEMENTS => {
+                let message = format!(
+                    "{key} has {} elements; the most is {MAX_ELEMENTS}",
+                    list.len()
+                );
+                self.reader.invalid(&value.span(), Detail::TooMany, message);
                 None
             }
             DeValue::Array(list) => Some(list),

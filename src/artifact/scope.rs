@@ -64,7 +64,7 @@ struct ScopeFile {
     unsigned: Option<LimitsTable>,
     /// Narrows it for artifacts that a publisher signed.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    #[schemars(extend("propertyNames" = { "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$" }))]
+    #[schemars(default, extend("propertyNames" = { "pattern": "^[a-z0-9][a-z0-9_-]{0,62}$" }))]
     publisher: BTreeMap<String, LimitsTable>,
 }
 
