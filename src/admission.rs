@@ -2,6 +2,7 @@
 //! no file system, no clock, no kernel.
 
 mod gate;
+mod identity;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -236,3 +237,206 @@ pub struct Effective {
 
 /// The admitted set by id.
 pub type Admitted = BTreeMap<String, AdmittedSummary>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::artifact::digest::seal;
+    use crate::event::Code;
+
+    fn artifact() -> String {
+        let hash = sha256_hex(b"example");
+        let text = format!(
+            r#"schema_version = "1.0.0"
+[artifact]
+id = "example"
+version = "1"
+publisher = "example"
+[[artifact.executable]]
+path = "/usr/bin/example"
+sha256 = "{hash}"
+[envelope]
+[[envelope.capability]]
+name = "fs:write"
+paths = ["/var/lib/example/**"]
+justification = "keeps its state"
+"#
+        );
+        seal(&text, "example.toml").unwrap()
+    }
+
+    fn inputs(document: &str) -> Inputs {
+        let found = FoundFile {
+            sha256: sha256_hex(b"example"),
+            realpath_ok: true,
+            regular: true,
+            mode: 0o755,
+            uid: 0,
+            filesystem: "ext4".to_owned(),
+            script: false,
+        };
+        Inputs {
+            name: "example.toml".to_owned(),
+            document: document.as_bytes().to_vec(),
+            file_problem: None,
+            signature_present: false,
+            site_grants: BTreeSet::new(),
+            profiles: ProfileSet::shipped(),
+            scope: Scope::shipped().unwrap(),
+            executables: vec![ExecutableFacts {
+                path: "/usr/bin/example".to_owned(),
+                found: Some(found),
+                problem: None,
+            }],
+            node: Node {
+                enforceable: CapabilityName::ALL.iter().copied().collect(),
+                blockers: Vec::new(),
+            },
+            admitted: Admitted::new(),
+            options: Options::default(),
+        }
+    }
+
+    fn error(inputs: &Inputs) -> Option<ErrorCode> {
+        let decision = decide(inputs);
+        let last = decision.events.last().unwrap();
+        match decision.verdict {
+            Verdict::Rejected { error, .. } => {
+                assert_eq!((last.code, last.error), (Code::Rejected, error));
+                error
+            }
+            Verdict::Admitted(_) => panic!("admitted"),
+        }
+    }
+
+    fn error_of(old: &str, new: &str) -> Option<ErrorCode> {
+        let artifact = artifact();
+        assert!(artifact.contains(old), "{old}");
+        error(&inputs(&artifact.replace(old, new)))
+    }
+
+    #[test]
+    fn a_valid_artifact_is_admitted_as_declared() {
+        let Verdict::Admitted(effective) = decide(&inputs(&artifact())).verdict else {
+            panic!("rejected");
+        };
+
+        assert_eq!(effective.executables[0].path, "/usr/bin/example");
+        assert_eq!(effective.capabilities.len(), 1);
+        assert!(
+            effective.capabilities[0]
+                .capability
+                .grants_path("/var/lib/example/x")
+        );
+        assert!(effective.narrowed.is_empty());
+    }
+
+    #[test]
+    fn an_artifact_without_an_envelope_is_rejected() {
+        let text = artifact();
+        let (head, _) = text.split_once("[envelope]").unwrap();
+
+        assert_eq!(error(&inputs(head)), Some(ErrorCode::MissingEnvelope));
+    }
+
+    #[test]
+    fn an_envelope_without_capabilities_is_rejected() {
+        let text = artifact();
+        let (head, _) = text.split_once("[[envelope.capability]]").unwrap();
+
+        assert_eq!(error(&inputs(head)), Some(ErrorCode::EmptyCapabilities));
+    }
+
+    #[test]
+    fn an_envelope_that_breaks_the_format_is_rejected() {
+        assert_eq!(
+            error_of("fs:write", "fs:wright"),
+            Some(ErrorCode::InvalidEnvelope)
+        );
+        assert_eq!(
+            error_of("[artifact]", "[artifact"),
+            Some(ErrorCode::InvalidEnvelope)
+        );
+    }
+
+    #[test]
+    fn an_unknown_schema_version_is_rejected() {
+        assert_eq!(error_of("1.0.0", "1.1.0"), Some(ErrorCode::SchemaUnknown));
+    }
+
+    #[test]
+    fn an_envelope_changed_after_it_was_sealed_is_rejected() {
+        let found = error_of("/var/lib/example/**", "/var/lib/**");
+
+        assert_eq!(found, Some(ErrorCode::DigestMismatch));
+    }
+
+    #[test]
+    fn an_envelope_moved_to_another_identity_is_rejected() {
+        let found = error_of("id = \"example\"", "id = \"other\"");
+
+        assert_eq!(found, Some(ErrorCode::DigestMismatch));
+    }
+
+    #[test]
+    fn a_program_with_other_content_is_rejected() {
+        let mut inputs = inputs(&artifact());
+        let found = inputs.executables[0].found.as_mut().unwrap();
+        found.sha256 = sha256_hex(b"other");
+
+        assert_eq!(error(&inputs), Some(ErrorCode::DigestMismatch));
+    }
+
+    #[test]
+    fn an_envelope_beyond_the_scope_is_rejected() {
+        let text = artifact().replace("/var/lib/example/**", "/etc/**");
+        let text = seal(&text, "example.toml").unwrap();
+
+        assert_eq!(error(&inputs(&text)), Some(ErrorCode::OverScoped));
+    }
+
+    #[test]
+    fn an_id_that_is_admitted_already_is_rejected() {
+        let mut inputs = inputs(&artifact());
+        let executables = BTreeSet::from(["/usr/bin/other".to_owned()]);
+        let summary = AdmittedSummary {
+            file: "other.toml".to_owned(),
+            executables,
+        };
+        inputs.admitted.insert("example".to_owned(), summary);
+
+        assert_eq!(error(&inputs), Some(ErrorCode::DuplicateArtifact));
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_trusted_is_rejected_unread() {
+        let mut inputs = inputs("");
+        inputs.file_problem = Some(FileProblem {
+            detail: Detail::Untrusted,
+            message: "others can write it".to_owned(),
+        });
+
+        assert_eq!(error(&inputs), Some(ErrorCode::InvalidEnvelope));
+    }
+
+    #[test]
+    fn every_decision_ends_with_a_verdict_and_begins_with_its_inputs() {
+        for text in [artifact(), String::new(), artifact().replace("1.0.0", "2")] {
+            let decision = decide(&inputs(&text));
+
+            assert_eq!(decision.events[0].code, Code::Submitted);
+            let last = decision.events.last().unwrap().code;
+            assert!(matches!(last, Code::Admitted | Code::Rejected));
+            assert!(decision.events.iter().all(|event| event.detail.is_some()));
+        }
+    }
+
+    #[test]
+    fn the_same_inputs_give_the_same_bytes() {
+        let once = decide(&inputs(&artifact()));
+        let again = decide(&inputs(&artifact()));
+
+        let json = |decision: &Decision| serde_json::to_string(decision).unwrap();
+        assert_eq!(json(&once), json(&again));
+    }
+}

@@ -1,5 +1,9 @@
 //! What the gate lets in, what it keeps out and what it says about it: the table of
 //! tests/artifacts/, the order of the steps, and the promises of the contract.
+//!
+//! A new case is one file in rejected/, whose first comment is the expected error and detail, and under
+//! the same name in accepted/ what is right instead, sealed with `cartouche seal`; where that is
+//! example.toml, nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::{BTreeMap, BTreeSet};

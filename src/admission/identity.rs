@@ -1,0 +1,77 @@
+//! Whether what lies at an executable's path is the declared program, and can be kept so.
+
+use super::{BoundExecutable, ExecutableFacts, FoundFile};
+use crate::artifact::draft::Executable;
+use crate::event::Detail;
+
+/// File systems on which the kernel's key of a file stays the file's, and its content stays put while
+/// writes are refused. On others (overlays, snapshots, network) it does not.
+const PINNABLE: [&str; 4] = ["ext4", "xfs", "tmpfs", "ramfs"];
+
+/// An executable as declared, for a node that does not have it.
+pub(super) fn declared(executable: &Executable) -> BoundExecutable {
+    BoundExecutable {
+        path: executable.path.clone(),
+        sha256: executable.sha256.first().cloned().unwrap_or_default(),
+        script: false,
+    }
+}
+
+/// The file if it is the declared one and can be pinned, else why not.
+pub(super) fn examine<'f>(
+    executable: &Executable,
+    facts: Option<&'f ExecutableFacts>,
+) -> Result<&'f FoundFile, (Detail, String)> {
+    let path = &executable.path;
+    let Some(found) = facts.and_then(|facts| facts.found.as_ref()) else {
+        return Err(match facts.and_then(|facts| facts.problem.as_ref()) {
+            Some(problem) => (
+                Detail::ExecutableUnreadable,
+                format!("{path:?} could not be examined: {problem}"),
+            ),
+            None => (
+                Detail::Waiting,
+                format!("{path:?} does not exist; the artifact is admitted when it appears"),
+            ),
+        });
+    };
+    let refuse = |detail, message: String| Err((detail, format!("{path:?} {message}")));
+    if !found.realpath_ok {
+        let message = "is reached through a symbolic link; write the path of the file itself, as \
+                       realpath(1) shows it";
+        return refuse(Detail::ExecutableNotRealpath, message.to_owned());
+    }
+    if !found.regular {
+        return refuse(
+            Detail::ExecutableNotRegular,
+            "is no regular file".to_owned(),
+        );
+    }
+    if found.mode & 0o6000 != 0 {
+        let message = "changes its user or group when run; remove its set-id bits";
+        return refuse(Detail::ExecutableSetId, message.to_owned());
+    }
+    if !PINNABLE.contains(&found.filesystem.as_str()) {
+        let message = format!(
+            "lies on {}, where a file cannot be pinned; move it to one of {}",
+            found.filesystem,
+            PINNABLE.join(", ")
+        );
+        return refuse(Detail::ExecutableFilesystem, message);
+    }
+    if let Some(problem) = facts.and_then(|facts| facts.problem.as_ref()) {
+        return refuse(
+            Detail::ExecutableUnreadable,
+            format!("cannot be pinned: {problem}"),
+        );
+    }
+    if !executable.sha256.contains(&found.sha256) {
+        let message = format!(
+            "has the content sha256 {}, which is not declared; if it is the wanted version, declare it \
+             and run `cartouche seal`",
+            found.sha256
+        );
+        return refuse(Detail::ExecutableMismatch, message);
+    }
+    Ok(found)
+}
