@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cartouche::artifact::{draft, profile, scope};
-use cartouche::event::Event;
+use cartouche::{audit, posture};
 use schemars::Schema;
 
 /// Compares the schema with the published file, or writes it when told to.
@@ -38,6 +38,11 @@ fn the_published_schema_of_profiles_is_that_of_the_types() {
 }
 
 #[test]
-fn the_published_schema_of_events_is_that_of_the_types() {
-    pinned("event", &schemars::schema_for!(Event));
+fn the_published_schema_of_audit_records_is_that_of_the_types() {
+    pinned("event", &audit::schema());
+}
+
+#[test]
+fn the_published_schema_of_the_posture_report_is_that_of_the_types() {
+    pinned("capabilities_v1", &posture::schema());
 }

@@ -169,6 +169,22 @@ fn steers(c: char) -> bool {
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
+/// Bytes of an outside origin, such as a file name, as text: as they are if they are UTF-8, else with
+/// `\xNN` for each byte that is not and `\\` for a backslash.
+pub fn outside(bytes: &[u8]) -> String {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in bytes.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\\', "\\\\"));
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
 /// Text of an outside origin for a person's terminal: as it is, but steering characters escaped.
 pub fn printable(value: &str) -> String {
     let mut text = String::with_capacity(value.len());
@@ -234,6 +250,12 @@ mod tests {
                  seq=9\\u{a}CART-002 admission admitted artifact=evil \\u{202e}\\\\\""
             )
         );
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_written_as_numbers() {
+        assert_eq!(outside("/a\\b\n\u{e9}".as_bytes()), "/a\\b\n\u{e9}");
+        assert_eq!(outside(b"/a\\b\xff\xfe\n"), "/a\\\\b\\xff\\xfe\n");
     }
 
     #[test]

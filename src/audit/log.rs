@@ -7,9 +7,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, OFlags, flock};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock};
 
 use super::{Error, Head, Record};
+use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 
 /// The file that is written to. Rotated ones are `audit.SEQ.jsonl`, SEQ being the 20-digit number of
@@ -58,6 +59,7 @@ pub struct AuditLog {
     first: u64,
     head: Head,
     notes: Vec<Event>,
+    written: Vec<Record>,
 }
 
 impl AuditLog {
@@ -82,6 +84,7 @@ impl AuditLog {
             first: 0,
             head: Head::genesis(),
             notes: Vec::new(),
+            written: Vec::new(),
         };
         log.resume(&path).map_err(failed("read", &path))?;
         Ok(log)
@@ -94,14 +97,24 @@ impl AuditLog {
     pub fn append(&mut self, event: Event) -> Result<Record, Error> {
         let path = self.dir.join(CURRENT);
         self.follow_file(&path).map_err(failed("opened", &path))?;
-        let (record, mut line) = self
-            .head
-            .link(event, Timestamp::now())
-            .map_err(|source| Error::Unwritable { source })?;
-        line.push('\n');
-        if self.size > 0 && self.size + line.len() as u64 > self.limits.max_size {
+        let (_, line) = self.link(event.clone())?;
+        if self.size > 0 && self.size + line.len() as u64 >= self.limits.max_size {
             self.rotate(&path);
         }
+        self.put(event)
+    }
+
+    fn link(&self, event: Event) -> Result<(Record, String), Error> {
+        self.head
+            .link(event, Timestamp::now())
+            .map_err(|source| Error::Unwritable { source })
+    }
+
+    /// Appends without a look at the file's place or size.
+    fn put(&mut self, event: Event) -> Result<Record, Error> {
+        let (record, mut line) = self.link(event)?;
+        line.push('\n');
+        let path = self.dir.join(CURRENT);
         self.write(line.as_bytes())
             .map_err(failed("written", &path))?;
         if self.first == 0 {
@@ -109,6 +122,11 @@ impl AuditLog {
         }
         self.head = record.head();
         Ok(record)
+    }
+
+    /// Records that the log wrote of its own accord since the last call: the beginnings of new files.
+    pub fn take_written(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.written)
     }
 
     /// What the log has to tell of itself since the last call, to be appended by the caller.
@@ -206,34 +224,14 @@ impl AuditLog {
     /// Puts the file aside and begins the next; if that fails, goes on in the old one.
     fn rotate(&mut self, path: &Path) {
         let aside = self.dir.join(rotated_name(self.first));
-        let renamed = rustix::fs::renameat_with(
-            rustix::fs::CWD,
-            path,
-            rustix::fs::CWD,
-            &aside,
-            rustix::fs::RenameFlags::NOREPLACE,
-        );
-        let rotated = renamed
-            .map_err(io::Error::from)
-            .and_then(|()| open_for_append(path))
-            .and_then(|file| {
-                self.sync();
-                self.file = file;
-                self.size = 0;
-                self.torn = false;
-                self.first = 0;
-                prune(&self.dir, self.limits.keep)
-            });
-        match rotated {
-            Ok(oldest) => {
+        match self.begin_next(path, &aside) {
+            Ok(old) => {
                 self.oversized = false;
-                self.notes.push(
-                    Event::new(Code::ChainHead, Outcome::Noted)
-                        .detail("rotated")
-                        .fact("oldest", oldest.to_string())
-                        .fact("head", self.head.hash.clone())
-                        .fact("head_seq", self.head.seq.to_string()),
-                );
+                // A crash before this leaves a file too many, never one that is missed.
+                for file in old {
+                    // It is tried again at the next rotation.
+                    let _ = fs::remove_file(file.path);
+                }
             }
             Err(error) if !self.oversized => {
                 self.oversized = true;
@@ -241,25 +239,51 @@ impl AuditLog {
                     Event::new(Code::SinkChanged, Outcome::Noted)
                         .detail("not-rotated")
                         .message(format!(
-                            "The audit log could not be rotated to {aside:?} ({error}); it grows beyond its limit"
+                            "The audit log could not be rotated to {aside:?} ({}); it grows beyond its limit",
+                            chain(&error)
                         )),
                 );
             }
             Err(_) => {}
         }
     }
+
+    /// Begins a new file with a record that says what the chain's head is and which file is the oldest
+    /// to be kept; those that are older are returned.
+    fn begin_next(&mut self, path: &Path, aside: &Path) -> Result<Vec<Rotated>, Error> {
+        rustix::fs::renameat_with(CWD, path, CWD, aside, RenameFlags::NOREPLACE)
+            .map_err(|error| failed("renamed", path)(error.into()))?;
+        self.file = open_for_append(path).map_err(failed("opened", path))?;
+        self.size = 0;
+        self.torn = false;
+        self.first = 0;
+        let mut old = rotated_files(&self.dir).map_err(failed("listed", &self.dir))?;
+        let kept = old.split_off(old.len().saturating_sub(self.limits.keep));
+        let oldest = kept.first().map_or(self.head.seq + 1, |file| file.first);
+        let event = Event::new(Code::ChainHead, Outcome::Noted)
+            .detail("rotated")
+            .fact("oldest", oldest.to_string())
+            .fact("head", self.head.hash.clone())
+            .fact("head_seq", self.head.seq.to_string());
+        let record = self.put(event)?;
+        self.written.push(record);
+        Ok(old)
+    }
 }
 
-/// Reads all records of a log, oldest first; lines that are no records are left out.
-pub fn read_records(dir: &Path) -> Result<Vec<Record>, Error> {
-    let mut records = Vec::new();
+/// Hands all records of a log to `each`, oldest first. They are read as they say of themselves, lines
+/// that are no records left out; whether they are what was written is `verify`'s matter.
+pub fn each_record(dir: &Path, mut each: impl FnMut(Record)) -> Result<(), Error> {
     for path in all_files(dir).map_err(failed("listed", dir))? {
         let file = open_for_reading(&path).map_err(failed("opened", &path))?;
         for line in BufReader::new(file).split(b'\n') {
-            records.extend(Record::read(&line.map_err(failed("read", &path))?));
+            let line = line.map_err(failed("read", &path))?;
+            if let Ok(record) = serde_json::from_slice(&line) {
+                each(record);
+            }
         }
     }
-    Ok(records)
+    Ok(())
 }
 
 /// A rotated file and the number of its first record according to its name.
@@ -319,16 +343,6 @@ fn open_for_append(path: &Path) -> io::Result<File> {
         .open(path)?;
     file.set_permissions(Permissions::from_mode(MODE))?;
     Ok(file)
-}
-
-/// Removes rotated files beyond `keep`; the number of the oldest record that stays.
-fn prune(dir: &Path, keep: usize) -> io::Result<u64> {
-    let files = rotated_files(dir)?;
-    let (old, kept) = files.split_at(files.len().saturating_sub(keep));
-    for file in old {
-        fs::remove_file(&file.path)?;
-    }
-    Ok(kept.first().map_or(0, |file| file.first))
 }
 
 fn first_record(path: &Path) -> io::Result<Option<Record>> {
@@ -566,6 +580,30 @@ mod tests {
     }
 
     #[test]
+    fn a_crash_between_rotation_and_removal_is_no_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_size: 4096,
+            keep: 1,
+        };
+        let mut log = AuditLog::open(dir.path(), limits).unwrap();
+        let oldest = dir.path().join(rotated_name(1));
+        append(&mut log, 0..1);
+        while !oldest.exists() {
+            append(&mut log, 1..2);
+        }
+        let kept = fs::read(&oldest).unwrap();
+        while oldest.exists() {
+            append(&mut log, 1..2);
+        }
+
+        fs::write(&oldest, kept).unwrap();
+
+        let report = verify(dir.path(), None).unwrap();
+        assert_eq!((report.first, report.problems), (1, vec![]));
+    }
+
+    #[test]
     fn a_log_right_after_a_rotation_continues_its_chain() {
         let dir = tempfile::tempdir().unwrap();
         let mut log = open(dir.path());
@@ -590,7 +628,9 @@ mod tests {
         log.append(event(3)).unwrap();
 
         assert_eq!(details(&mut log), ["log-replaced"]);
-        assert_eq!(read_records(dir.path()).unwrap().len(), 1);
+        let mut records = 0;
+        each_record(dir.path(), |_| records += 1).unwrap();
+        assert_eq!(records, 1);
         assert!(!verify(dir.path(), None).unwrap().problems.is_empty());
     }
 

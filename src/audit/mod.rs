@@ -18,13 +18,13 @@ use std::time::Instant;
 pub use chain::{GENESIS, Head, Record};
 pub use fold::Fold;
 pub use health::SinkState;
-pub use line::{Level, level, line, printable};
-pub use log::{AuditLog, CURRENT, Limits, read_records};
+pub use line::{Level, level, line, outside, printable};
+pub use log::{AuditLog, CURRENT, Limits, each_record};
 pub use syslog::{DEV_LOG, Syslog};
 pub use uses::Uses;
 pub use verify::{Fault, Problem, Report, verify};
 
-use crate::event::Event;
+use crate::event::{Code, Event, Outcome};
 use health::Health;
 
 /// Name of the file sink in events and in the posture.
@@ -82,6 +82,11 @@ pub struct Settings {
     pub syslog: Option<PathBuf>,
 }
 
+/// The JSON schema of one line of audit.jsonl.
+pub fn schema() -> schemars::Schema {
+    schemars::schema_for!(Record)
+}
+
 /// Both sinks and the fold in front of them.
 ///
 /// Recording never fails and never waits for a reader: a sink that does not take a record counts it,
@@ -137,6 +142,16 @@ impl Audit {
         self.log.sync();
     }
 
+    /// Writes the head of the chain down, in the journal too: a later cut shows against it.
+    pub fn record_head(&mut self) {
+        let head = self.log.head();
+        let event = Event::new(Code::ChainHead, Outcome::Noted)
+            .detail("head")
+            .fact("head", head.hash.clone())
+            .fact("head_seq", head.seq.to_string());
+        self.write(event);
+    }
+
     /// The newest record of the chain.
     pub fn head(&self) -> &Head {
         self.log.head()
@@ -163,6 +178,12 @@ impl Audit {
 
     fn write_one(&mut self, event: Event) {
         let appended = self.log.append(event.clone());
+        for record in self.log.take_written() {
+            if let Some((syslog, _)) = &mut self.syslog {
+                // The event behind it finds out how syslog is.
+                let _ = syslog.send(level(&record.event), &line(&record.event, Some(&record)));
+            }
+        }
         let change = match &appended {
             Ok(_) => self.file_health.works(),
             Err(error) => self.file_health.failed(error),
@@ -194,7 +215,7 @@ mod tests {
     use std::os::unix::net::UnixDatagram;
 
     use super::*;
-    use crate::event::{Code, Outcome, Runtime};
+    use crate::event::Runtime;
 
     fn settings(dir: &std::path::Path) -> Settings {
         Settings {
@@ -214,9 +235,14 @@ mod tests {
         event
     }
 
+    fn records(dir: &std::path::Path) -> Vec<Record> {
+        let mut records = Vec::new();
+        each_record(&dir.join("log"), |record| records.push(record)).unwrap();
+        records
+    }
+
     fn codes(dir: &std::path::Path) -> Vec<(Code, u64)> {
-        read_records(&dir.join("log"))
-            .unwrap()
+        records(dir)
             .iter()
             .map(|record| (record.event.code, record.event.count))
             .collect()
@@ -257,7 +283,7 @@ mod tests {
 
         assert!(audit.sinks()[1].working);
         assert_eq!(audit.sinks()[1].lost, 2);
-        let records = read_records(&dir.path().join("log")).unwrap();
+        let records = records(dir.path());
         let changes: Vec<_> = records
             .iter()
             .filter(|record| record.event.code == Code::SinkChanged)
@@ -285,6 +311,21 @@ mod tests {
         assert!(audit.sinks()[1].lost > 0);
         assert!(audit.sinks()[0].working);
         assert!(codes(dir.path()).len() > 2_000);
+    }
+
+    #[test]
+    fn the_head_that_is_written_down_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("log")).unwrap();
+        let mut audit = Audit::open(&settings(dir.path())).unwrap();
+        audit.record(Event::new(Code::Started, Outcome::Noted), Instant::now());
+
+        audit.record_head();
+
+        let records = records(dir.path());
+        let told = &records.last().unwrap().event.facts["head"];
+        let report = verify(&dir.path().join("log"), Some(told)).unwrap();
+        assert_eq!(report.problems, []);
     }
 
     #[test]

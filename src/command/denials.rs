@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::{Answer, Error, suggestion, time};
-use crate::audit::{Record, printable, read_records};
+use crate::audit::{Record, each_record, printable};
 use crate::config::Paths;
 use crate::event::{Code, Outcome};
 
@@ -54,37 +54,52 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
         .map(|text| time::since(text, Timestamp::now()))
         .transpose()
         .map_err(|message| Error::Unfit { message })?;
-    let records = read_records(&paths.state)?;
-    let denials = collect(records, args.id.as_deref(), since);
-    Answer::new(text(&denials), &denials)
-}
-
-fn collect(records: Vec<Record>, id: Option<&str>, since: Option<Timestamp>) -> Vec<Denial> {
-    let mut kinds = BTreeMap::new();
-    let mut denials: Vec<Denial> = Vec::new();
-    for record in records {
-        let event = record.event;
-        let refused = matches!(event.outcome, Outcome::Denied | Outcome::WouldDeny);
-        let wanted = id.is_none_or(|id| event.artifact.as_deref() == Some(id));
+    let mut denials = Denials::default();
+    each_record(&paths.state, |record| {
         // A time that cannot be read is shown rather than left out.
         let new = since.is_none_or(|since| {
             let time: Result<Timestamp, _> = record.time.parse();
             time.map_or(true, |time| time >= since)
         });
-        let Some(runtime) = event.runtime.filter(|_| refused && wanted && new) else {
-            continue;
+        let id = args.id.as_deref();
+        if new && id.is_none_or(|id| record.event.artifact.as_deref() == Some(id)) {
+            denials.add(record);
+        }
+    })?;
+    let denials = denials.sorted();
+    Answer::new(text(&denials), &denials)
+}
+
+/// What makes two refusals equal.
+type Kind = (
+    (Option<String>, Code, Outcome),
+    (String, String),
+    (String, u32),
+);
+
+#[derive(Default)]
+struct Denials {
+    kinds: BTreeMap<Kind, Denial>,
+}
+
+impl Denials {
+    fn add(&mut self, record: Record) {
+        let event = record.event;
+        let refused = matches!(event.outcome, Outcome::Denied | Outcome::WouldDeny);
+        let Some(runtime) = event.runtime.filter(|_| refused) else {
+            return;
         };
         let kind = (
             (event.artifact.clone(), event.code, event.outcome),
             (runtime.operation.clone(), runtime.object.clone()),
             (runtime.exe.clone(), runtime.uid),
         );
-        let index = *kinds.entry(kind).or_insert_with(|| {
+        let denial = self.kinds.entry(kind).or_insert_with(|| {
             let (allow, never) = match suggestion::allow(event.code, &runtime) {
                 Ok(lines) => (Some(lines), None),
                 Err(why) => (None, Some(why)),
             };
-            denials.push(Denial {
+            Denial {
                 artifact: event.artifact,
                 code: event.code,
                 outcome: event.outcome,
@@ -97,16 +112,18 @@ fn collect(records: Vec<Record>, id: Option<&str>, since: Option<Timestamp>) -> 
                 last: String::new(),
                 allow,
                 never,
-            });
-            denials.len() - 1
+            }
         });
-        if let Some(denial) = denials.get_mut(index) {
-            denial.count = denial.count.saturating_add(event.count);
-            denial.last = record.time;
-        }
+        denial.count = denial.count.saturating_add(event.count);
+        denial.last = record.time;
     }
-    denials.sort_by(|a, b| a.last.cmp(&b.last));
-    denials
+
+    /// The newest last.
+    fn sorted(self) -> Vec<Denial> {
+        let mut denials: Vec<_> = self.kinds.into_values().collect();
+        denials.sort_by(|a, b| a.last.cmp(&b.last));
+        denials
+    }
 }
 
 fn text(denials: &[Denial]) -> String {
