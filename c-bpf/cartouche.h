@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the kernel side and the daemon share: every limit, key, value and record, typed once.
+ * bindgen reads this file; layouts are asserted on both sides. Fixed-width types only.
+ */
+#ifndef CARTOUCHE_H
+#define CARTOUCHE_H
+
+#include <linux/types.h>
+
+/* Limits. A path longer than this is refused; see PATH_MAX in limits.h of the kernel. */
+#define WALK_MAX 4096
+/* Bytes of a path that rules can see; a rule of 255 bytes and its NUL. */
+#define RULE_MAX 256
+/* Bytes of a file name in the claims' first filter; longer names are cut on both sides. */
+#define CLAIM_NAME_MAX 60
+/* Artifacts known in one boot; slot 0 is "outside". */
+#define SLOTS_MAX 8192
+/* Plans in force or being staged: a slot's old and new one exist side by side for a moment. */
+#define PLANS_MAX 16384
+/* Running subject processes that the mirror can hold. */
+#define MIRROR_MAX 262144
+/* Executables of all artifacts together. */
+#define SUBJECTS_MAX 65536
+/* Endpoint rules of one plan that are not one address and one port. */
+#define NET_RANGES_MAX 512
+/* Records one slot may put into the ring in one second; the rest is counted. */
+#define EVENT_BUDGET 256
+#define RING_BYTES (4 * 1024 * 1024)
+
+/* A file as the kernel itself knows it; st_dev of user space may differ (btrfs, overlayfs). */
+struct subject_key {
+	__u64 ino;
+	__u32 dev; /* s_dev: major << 20 | minor */
+	__u32 generation;
+};
+
+/*
+ * What a task is bound to. `slot` counts in the storage of the thread-group leader only; `pending` and
+ * `key` in the storage of the thread that is in execve, from the decision to the new image.
+ */
+struct label {
+	__u32 slot; /* 0: outside */
+	__u32 pending; /* the slot that the exec under way leads to, 0: none */
+	struct subject_key key; /* of the executable that `pending` came from; ino 0: inherited */
+};
+
+/* Flags of a subject. */
+#define SUBJECT_SCRIPT 1u /* starts with #!: bound to its admitted path as well */
+
+struct subject {
+	__u32 slot;
+	__u32 flags;
+};
+
+struct claim_key {
+	__u32 dev;
+	__u8 path[RULE_MAX]; /* NUL-padded */
+};
+
+struct claim_name_key {
+	__u32 dev;
+	__u8 name[CLAIM_NAME_MAX]; /* last component, NUL-padded, cut */
+};
+
+struct claim {
+	__u32 slot;
+};
+
+enum slot_state {
+	SLOT_UNKNOWN = 0, /* denies */
+	SLOT_ADMITTED = 1,
+	SLOT_REVOKED = 2, /* denies */
+	SLOT_REFUSED = 3, /* rejected, waiting or being hashed: does not run */
+};
+
+enum slot_mode {
+	MODE_ENFORCE = 0,
+	MODE_AUDIT = 1, /* would-deny events, nothing refused */
+};
+
+/* Powers of a plan that are one bit. */
+#define PLAN_CODE_GENERATE 1u
+#define PLAN_NET_ANY 2u /* some net:* capability: may bind port 0 */
+#define PLAN_UDP 4u /* some udp endpoint: may create datagram sockets */
+
+/* Written with one 8-byte store, so no task ever sees half of it. */
+struct slot {
+	__u8 state; /* enum slot_state */
+	__u8 mode; /* enum slot_mode */
+	__u16 flags; /* PLAN_* */
+	__u32 plan; /* index into file_rules and net_ranges */
+};
+
+enum right {
+	RIGHT_READ = 0,
+	RIGHT_WRITE = 1,
+	RIGHT_CREATE = 2,
+	RIGHT_DELETE = 3,
+	RIGHT_SETUID = 4,
+	RIGHT_EXEC = 5,
+	RIGHT_LOAD = 6,
+	RIGHT_UNIX = 7,
+	RIGHTS = 8,
+};
+
+/* Key of a plan's path trie: the bytes of the path; an exact rule includes the NUL. */
+struct file_key {
+	__u32 prefixlen; /* bits */
+	__u8 path[RULE_MAX];
+};
+
+#define NODE_ANCESTOR 1u /* a rule starts here or below: cannot be renamed */
+
+/*
+ * One node: the rights of everything whose longest match it is, folded from all patterns that cover
+ * it. `near`: nothing below the last component follows; `deep`: a slash follows. 0 denies, else the
+ * number of the rule that allows. Counters sit beside, so a check counts without another lookup.
+ */
+struct file_rule {
+	__u16 near[RIGHTS];
+	__u16 deep[RIGHTS];
+	__u8 near_mask; /* bit n: near[n] != 0 */
+	__u8 deep_mask;
+	__u8 exact_mask; /* bit n: near[n] comes from an exact rule (devices) */
+	__u8 flags; /* NODE_* */
+	__u8 length; /* bytes of the key, less one: 0 means 1 */
+	__u8 pad[3];
+	__u64 near_used[RIGHTS];
+	__u64 deep_used[RIGHTS];
+};
+
+enum net_direction {
+	NET_CONNECT = 0,
+	NET_LISTEN = 1,
+};
+
+/* One address and port of one plan, in a hash shared by all. IPv4 is v4-mapped. */
+struct net_key {
+	__u32 plan;
+	__u8 direction;
+	__u8 protocol; /* IPPROTO_* */
+	__u16 port; /* host order */
+	__u8 address[16];
+};
+
+struct net_rule {
+	__u64 used;
+	__u32 rule;
+	__u32 pad;
+};
+
+/* A network and a range of ports; scanned in order. */
+struct net_range {
+	__u64 used;
+	__u64 address[2]; /* network order, host bits zero */
+	__u64 mask[2]; /* network order */
+	__u16 port_first;
+	__u16 port_last;
+	__u8 direction;
+	__u8 protocol; /* 0: end of the list */
+	__u16 rule;
+};
+
+enum domain {
+	DOMAIN_EXEC = 0,
+	DOMAIN_FILE = 1,
+	DOMAIN_NETWORK = 2,
+	DOMAIN_IPC = 3,
+	DOMAIN_PRIVILEGE = 4,
+	DOMAIN_GUARD = 5,
+	DOMAIN_CUT = 6,
+	DOMAINS = 8,
+};
+
+/* Counted per slot whatever happens to the record: denied = seen in the ring + lost. */
+struct slot_counts {
+	__u64 denied[DOMAINS];
+	__u64 would_deny[DOMAINS];
+	__u64 lost; /* ring full or budget spent */
+	__u64 window; /* the second (boot time) that `spent` belongs to */
+	__u64 spent;
+	__u64 silent; /* denied, and deliberately no record: the kernel asked with "no audit" */
+};
+
+enum verdict {
+	VERDICT_DENIED = 0,
+	VERDICT_WOULD_DENY = 1,
+};
+
+/* What was tried. The first RIGHTS values are enum right. */
+enum operation {
+	OP_CODE_GENERATE = 8,
+	OP_NET_CONNECT = 9,
+	OP_NET_LISTEN = 10,
+	OP_NET_SOCKET = 11,
+	OP_IPC_UNIX = 12,
+	OP_IPC_RECEIVE = 13,
+	OP_SIGNAL = 14,
+	OP_TRACE = 15,
+	OP_LINUX_CAPABILITY = 16,
+	OP_NAMESPACE = 17,
+	OP_PERF = 18,
+	OP_KEYRING = 19,
+	OP_IO_URING = 20,
+	OP_MOUNT = 21,
+	OP_CHROOT = 22,
+	OP_BPF = 23,
+	OP_MODULE = 24,
+	OP_DEVICE_NODE = 25,
+	OP_USERFAULTFD = 26,
+	OP_TERMINAL_INJECT = 27,
+	OP_LABEL = 28, /* a change of label that is refused */
+	OP_CLAIMED = 29, /* running a claimed path whose content is not admitted */
+	OP_PINNED = 30, /* writing an admitted executable */
+	OP_MOVE = 31, /* a rename or link that would widen */
+	OP_FORK = 32,
+	OPERATIONS = 33,
+};
+
+/* Why, beyond "no rule". */
+enum reason {
+	REASON_NO_RULE = 0,
+	REASON_REVOKED = 1,
+	REASON_UNKNOWN_SLOT = 2, /* also: labelled, but the label could not be read */
+	REASON_UNNAMEABLE = 3, /* no path: deleted, disconnected, detached mount, too long */
+	REASON_RACE = 4, /* the tree kept changing while it was walked */
+	REASON_NEVER = 5, /* never grantable, or no domain enforces it yet */
+	REASON_MEMORY = 6,
+	REASON_REFUSED = 7, /* the artifact is rejected or waiting */
+	REASON_CONTENT = 8, /* the content at a claimed path is not the admitted one */
+	REASON_WIDENS = 9,
+	REASON_UNSAFE = 10, /* traced by or sharing with a subject */
+	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
+};
+
+enum object_kind {
+	OBJECT_NONE = 0,
+	OBJECT_PATH = 1, /* text, object_length bytes, cut at RULE_MAX */
+	OBJECT_ENDPOINT = 2,
+	OBJECT_NUMBER = 3, /* CAP_*, socket family, target pid: see the operation */
+};
+
+struct event {
+	__u64 time; /* ns since boot, CLOCK_BOOTTIME */
+	__u32 slot;
+	__u32 pid;
+	__u32 tgid;
+	__u32 uid;
+	__u16 operation; /* enum right or enum operation */
+	__u8 domain; /* enum domain */
+	__u8 verdict; /* enum verdict */
+	__u8 reason; /* enum reason */
+	__u8 object_kind; /* enum object_kind */
+	__u8 protocol;
+	__u8 pad;
+	__u32 object_length; /* bytes of the whole text, may exceed what is here */
+	__u32 exe_length;
+	__u32 number;
+	__u16 port;
+	__u16 pad2;
+	__u8 address[16];
+	__u8 comm[16];
+	__u8 object[RULE_MAX];
+	__u8 exe[RULE_MAX];
+};
+
+/* What a descriptor is, told by the kernel: see the program `identify`. */
+struct identity {
+	struct subject_key key;
+	__u64 magic; /* s_magic of its file system */
+	__s32 writers; /* i_writecount: > 0 while someone has it open for writing */
+	__s32 error; /* 0, or a negative errno: no such descriptor, no path */
+	__u32 length; /* bytes of the path */
+	__u32 pad;
+	__u8 path[WALK_MAX];
+};
+
+_Static_assert(sizeof(struct slot) == 8, "a slot is swapped with one store");
+_Static_assert(sizeof(struct subject_key) == 16, "no padding in a key");
+_Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
+_Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
+_Static_assert(sizeof(struct file_key) == 4 + RULE_MAX, "no padding in a key");
+
+#endif

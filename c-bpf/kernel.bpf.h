@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel's types, as far as these programs read them. Hand-written: CO-RE relocates every access
+ * against the running kernel's BTF, so neither a generated header nor BTF of the build host is needed.
+ */
+#ifndef CARTOUCHE_KERNEL_BPF_H
+#define CARTOUCHE_KERNEL_BPF_H
+
+#include <linux/bpf.h>
+#include <linux/errno.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+typedef _Bool bool;
+#define true 1
+#define false 0
+#ifndef NULL
+#define NULL ((void *)0)
+#endif
+
+/* include/uapi/linux/magic.h */
+#define PROC_SUPER_MAGIC 0x9fa0
+#define DEVPTS_SUPER_MAGIC 0x1cd1
+#define SOCKFS_MAGIC 0x534f434b
+#define PIPEFS_MAGIC 0x50495045
+#define TMPFS_MAGIC 0x01021994
+#define ANON_INODE_FS_MAGIC 0x09041934
+/* include/uapi/asm-generic/fcntl.h */
+#define O_TMPFILE_BIT 020000000
+#define F_SETOWN 8
+#define F_SETSIG 10
+#define F_SETOWN_EX 15
+/* include/linux/fs.h */
+#define FMODE_READ 0x1
+#define FMODE_WRITE 0x2
+#define FMODE_EXEC_FLAG 0x20
+#define FMODE_CREATED 0x100000
+#define ATTR_SIZE (1 << 3)
+#define ATTR_FORCE (1 << 9)
+/* MODE UID GID SIZE KILL_SUID KILL_SGID: each has a path hook of its own */
+#define ATTR_ELSEWHERE (1 | 2 | 4 | ATTR_SIZE | (1 << 11) | (1 << 12))
+/* include/uapi/linux/stat.h */
+#define S_IFMT 00170000
+#define S_IFDIR 0040000
+#define S_IFCHR 0020000
+#define S_IFBLK 0060000
+#define S_IFREG 0100000
+#define S_ISUGID 0006000
+/* include/uapi/linux/fs.h, fsverity.h, asm-generic/ioctls.h, sockios.h */
+#define FS_IOC_SETFLAGS 0x40086602
+#define FS_IOC32_SETFLAGS 0x40046602
+#define FS_IOC_FSSETXATTR 0x401c5820
+#define FS_IOC_ENABLE_VERITY 0x40806685
+#define TIOCSTI 0x5412
+#define TIOCLINUX 0x541c
+#define FIOSETOWN 0x8901
+#define SIOCSPGRP 0x8902
+/* include/uapi/linux/fs.h */
+#define RENAME_EXCHANGE (1 << 1)
+/* include/uapi/asm-generic/mman-common.h, include/linux/mm.h */
+#define PROT_WRITE 0x2
+#define PROT_EXEC 0x4
+#define MAP_PRIVATE 0x2
+#define VM_EXEC 0x4
+#define READ_IMPLIES_EXEC 0x0400000
+/* include/uapi/linux/sched.h, include/linux/binfmts.h */
+#define CLONE_THREAD 0x00010000
+#define LSM_UNSAFE_SHARE 1
+#define LSM_UNSAFE_PTRACE 2
+/* include/linux/socket.h, include/uapi/linux/in.h */
+#define AF_UNSPEC 0
+#define AF_UNIX 1
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_STREAM 1
+#define SOCK_DGRAM 2
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+/* include/linux/security.h, ptrace.h */
+#define CAP_OPT_NOAUDIT 2
+#define PTRACE_MODE_NOAUDIT 0x04
+#define SIGKILL 9
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+
+struct qstr {
+	__u64 hash_len; /* length in the upper half (little endian) */
+	const unsigned char *name;
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct super_block {
+	__u32 s_dev;
+	unsigned long s_magic;
+};
+
+typedef struct {
+	int counter;
+} atomic_t;
+
+struct inode {
+	__u16 i_mode;
+	struct super_block *i_sb;
+	unsigned long i_ino;
+	__u32 i_generation;
+	atomic_t i_writecount;
+};
+
+struct pid;
+
+/* fs/proc/internal.h */
+struct proc_inode {
+	struct pid *pid;
+	struct inode vfs_inode;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+	struct super_block *mnt_sb;
+};
+
+struct mnt_namespace;
+
+/* fs/mount.h */
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+	struct mnt_namespace *mnt_ns;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+	struct inode *f_inode;
+	unsigned int f_flags;
+	unsigned int f_mode;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct iattr {
+	unsigned int ia_valid;
+};
+
+struct mm_struct {
+	struct file *exe_file;
+	unsigned long arg_start;
+};
+
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file;
+	void *anon_vma;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+struct signal_struct {
+	struct pid *pids[4];
+};
+
+struct bpf_local_storage;
+
+struct task_struct {
+	int pid;
+	int tgid;
+	unsigned int personality;
+	struct task_struct *group_leader;
+	struct task_struct *real_parent;
+	struct task_struct *parent;
+	unsigned int ptrace;
+	struct mm_struct *mm;
+	struct files_struct *files;
+	struct nsproxy *nsproxy;
+	struct signal_struct *signal;
+	struct bpf_local_storage *bpf_storage;
+	char comm[16];
+};
+
+struct linux_binprm {
+	struct file *file;
+	int unsafe;
+	const char *filename;
+	const char *interp;
+};
+
+struct in6_addr {
+	__u8 bytes[16];
+};
+
+struct sock_common {
+	unsigned short skc_family;
+	__u16 skc_num;
+	__u32 skc_rcv_saddr;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	__u16 sk_type;
+};
+
+struct socket {
+	struct sock *sk;
+};
+
+struct socket_alloc {
+	struct socket socket;
+	struct inode vfs_inode;
+};
+
+struct sockaddr {
+	__u16 sa_family;
+};
+
+struct bpf_iter_meta {
+	struct seq_file *seq;
+};
+
+struct bpf_iter__task {
+	struct bpf_iter_meta *meta;
+	struct task_struct *task;
+};
+
+struct mnt_idmap;
+struct cred;
+struct user_namespace;
+struct kernel_siginfo;
+struct key;
+struct rlimit;
+
+#pragma clang attribute pop
+
+/*
+ * A kernel pointer as a number, for functions that the verifier checks alone (they take no BTF
+ * pointers). A cast is not enough: the verifier tracks the register, not the C type.
+ */
+static __always_inline __u64 address_of(const void *pointer)
+{
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &pointer);
+	return address;
+}
+
+/* Both halves of a struct path at once. */
+struct location {
+	__u64 mount; /* vfsmount */
+	__u64 dentry;
+};
+
+static __always_inline struct location location_of(const struct path *path)
+{
+	struct location location = {};
+
+	bpf_probe_read_kernel(&location, sizeof(location), path);
+	return location;
+}
+
+#endif

@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Names a file: our own walk from a dentry up to the root of its mount namespace. bpf_d_path is not
+ * allowed in the path_* hooks of 6.1 and answers differently for chroots and detached mounts; this one
+ * gives the same bytes in every hook and on every kernel. A task's own /proc/PID is written /proc/self,
+ * another's is written with a star for its PID.
+ */
+#ifndef CARTOUCHE_PATH_BPF_H
+#define CARTOUCHE_PATH_BPF_H
+
+#include "cartouche.h"
+#include "kernel.bpf.h"
+
+/* Components and mounts of one path, at most. */
+#define WALK_STEPS 512
+/* Walks that a concurrent rename may spoil before the operation is refused. */
+#define WALK_TRIES 8
+
+/*
+ * The path is written backwards and ends at a fixed place; a trie key starts 4 bytes before the path
+ * (prefixlen), and bytes beyond the end stay zero for ever, so the key needs no copy.
+ */
+struct scratch {
+	__u64 mount; /* vfsmount that this thread holds write access to, for dentry-only hooks */
+	__u8 head[sizeof(__u32)];
+	__u8 path[WALK_MAX];
+	__u8 tail[RULE_MAX];
+};
+
+/* 4 KiB, made at a subject's first path check; per thread, so that preemption cannot mix two walks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct scratch);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} scratches SEC(".maps");
+
+extern const void rename_lock __ksym;
+
+enum walk_result {
+	WALKING = 0,
+	WALK_DONE = 1,
+	WALK_TOO_LONG = 2,
+	WALK_DISCONNECTED = 3,
+	WALK_RACED = 4,
+};
+
+struct walk {
+	__u64 dentry;
+	__u64 mount; /* struct mount */
+	__u64 root; /* mnt_root of that mount */
+	struct scratch *scratch;
+	__u64 self; /* struct pid of the current process */
+	__u32 at; /* first byte written, from the start of scratch->path */
+	__u32 leaf; /* bytes of the last component */
+	__u32 result; /* enum walk_result */
+	__u32 pad;
+};
+
+/* d_parent and d_name as they lie in struct dentry, read at once where they are neighbours. */
+struct dentry_name {
+	__u64 parent;
+	__u32 hash;
+	__u32 length;
+	__u64 name;
+};
+
+static __always_inline int read_name(__u64 address, struct dentry_name *name)
+{
+	struct dentry *dentry = (void *)address;
+
+	if (bpf_core_field_offset(struct dentry, d_name) ==
+	    bpf_core_field_offset(struct dentry, d_parent) + sizeof(__u64))
+		return bpf_probe_read_kernel(name, sizeof(*name), &dentry->d_parent);
+	if (bpf_probe_read_kernel(&name->hash, 16, &dentry->d_name))
+		return -1;
+	return bpf_probe_read_kernel(&name->parent, 8, &dentry->d_parent);
+}
+
+/* The struct pid behind a directory directly below a procfs root, 0 elsewhere. */
+static __always_inline __u64 proc_pid(__u64 address, __u64 parent)
+{
+	struct dentry *dentry = (void *)address;
+	struct inode *inode;
+	struct pid *pid;
+	__u64 up;
+
+	if (BPF_CORE_READ(dentry, d_sb, s_magic) != PROC_SUPER_MAGIC)
+		return 0;
+	up = (__u64)BPF_CORE_READ((struct dentry *)parent, d_parent);
+	if (up != parent)
+		return 0;
+	inode = BPF_CORE_READ(dentry, d_inode);
+	if (!inode)
+		return 0;
+	pid = BPF_CORE_READ((struct proc_inode *)((__u64)inode -
+						  bpf_core_field_offset(struct proc_inode, vfs_inode)),
+			    pid);
+	return (__u64)pid;
+}
+
+static long walk_step(__u64 index, struct walk *walk)
+{
+	struct scratch *scratch = walk->scratch;
+	struct dentry_name name = {};
+	__u32 length, at;
+	__u64 pid;
+
+	if (walk->dentry == walk->root) {
+		struct mount *mount = (void *)walk->mount;
+		__u64 up = (__u64)BPF_CORE_READ(mount, mnt_parent);
+
+		if (up == walk->mount || !up) {
+			walk->result = WALK_DONE;
+			return 1;
+		}
+		walk->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mount = up;
+		walk->root = (__u64)BPF_CORE_READ((struct mount *)up, mnt.mnt_root);
+		return 0;
+	}
+	if (read_name(walk->dentry, &name) || name.parent == walk->dentry) {
+		walk->result = WALK_DISCONNECTED;
+		return 1;
+	}
+	length = name.length;
+	at = walk->at;
+	if (length == 0 || length > 255 || at > WALK_MAX || at < length + 1) {
+		walk->result = length > 255 || at < length + 1 ? WALK_TOO_LONG : WALK_DISCONNECTED;
+		return 1;
+	}
+	pid = 0;
+	if (name.parent) {
+		/* The first character of a PID directory is a digit: everything else skips the look. */
+		__u8 first = 0;
+
+		bpf_probe_read_kernel(&first, 1, (void *)name.name);
+		if (first >= '0' && first <= '9')
+			pid = proc_pid(walk->dentry, name.parent);
+	}
+	if (pid) {
+		if (pid == walk->self) {
+			if (at < 5)
+				goto too_long;
+			at -= 4;
+			at &= WALK_MAX - 1;
+			if (at > WALK_MAX - 4)
+				goto too_long;
+			scratch->path[at] = 's';
+			scratch->path[at + 1] = 'e';
+			scratch->path[at + 2] = 'l';
+			scratch->path[at + 3] = 'f';
+			length = 4;
+		} else {
+			at -= 1;
+			at &= WALK_MAX - 1;
+			scratch->path[at] = '*';
+			length = 1;
+		}
+	} else {
+		at -= length;
+		at &= WALK_MAX - 1;
+		length &= 255;
+		/* path[] is followed by tail[], so at + 255 stays inside the value */
+		if (bpf_probe_read_kernel(&scratch->path[at], length, (void *)name.name)) {
+			walk->result = WALK_DISCONNECTED;
+			return 1;
+		}
+	}
+	if (!walk->leaf)
+		walk->leaf = length;
+	at -= 1;
+	at &= WALK_MAX - 1;
+	scratch->path[at] = '/';
+	walk->at = at;
+	walk->dentry = name.parent;
+	return 0;
+
+too_long:
+	walk->result = WALK_TOO_LONG;
+	return 1;
+}
+
+static __always_inline __u32 rename_sequence(void)
+{
+	__u32 sequence = 1;
+
+	bpf_probe_read_kernel(&sequence, sizeof(sequence), &rename_lock);
+	return sequence;
+}
+
+/*
+ * Writes the path of (dentry, vfsmount) into scratch->path, from `at` to the end, and returns `at`;
+ * else a negative enum reason. The leaf's length comes back for the near/deep decision of a rule.
+ * Not static: the verifier checks a global function once, not anew at every call.
+ */
+__noinline int walk_path(struct scratch *scratch, __u64 dentry, __u64 vfsmount, __u32 *leaf)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct walk walk = {};
+	__u32 sequence, try;
+	__u64 mount;
+
+	if (!scratch || !leaf)
+		return -REASON_MEMORY;
+	mount = vfsmount - bpf_core_field_offset(struct mount, mnt);
+	walk.self = (__u64)BPF_CORE_READ(task, signal, pids[1]);
+	for (try = 0; try < WALK_TRIES; try++) {
+		sequence = rename_sequence();
+		walk.dentry = dentry;
+		walk.mount = mount;
+		walk.root = (__u64)BPF_CORE_READ((struct mount *)mount, mnt.mnt_root);
+		walk.scratch = scratch;
+		walk.at = WALK_MAX - 1;
+		walk.leaf = 0;
+		walk.result = WALKING;
+		bpf_loop(WALK_STEPS, walk_step, &walk, 0);
+		if (!(sequence & 1) && rename_sequence() == sequence)
+			goto stable;
+	}
+	return -REASON_RACE;
+
+stable:
+	if (walk.result != WALK_DONE)
+		return -REASON_UNNAMEABLE;
+	if (walk.at == WALK_MAX - 1) {
+		walk.at = WALK_MAX - 2;
+		scratch->path[walk.at] = '/';
+		walk.leaf = 0;
+	}
+	*leaf = walk.leaf;
+	return walk.at;
+}
+
+/* Whether the mount hangs in the mount namespace of the current task. */
+static __always_inline struct mnt_namespace *namespace_of(__u64 vfsmount)
+{
+	__u64 mount = vfsmount - bpf_core_field_offset(struct mount, mnt);
+
+	return BPF_CORE_READ((struct mount *)mount, mnt_ns);
+}
+
+/* Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h. */
+static __always_inline bool internal_mount(__u64 vfsmount)
+{
+	return (__u64)namespace_of(vfsmount) == (__u64)-EINVAL;
+}
+
+static __always_inline bool own_namespace(__u64 vfsmount)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return namespace_of(vfsmount) == BPF_CORE_READ(task, nsproxy, mnt_ns);
+}
+
+static __always_inline bool unhashed(__u64 dentry)
+{
+	return !BPF_CORE_READ((struct dentry *)dentry, d_hash.pprev);
+}
+
+static __always_inline struct scratch *scratch_of_current(void)
+{
+	return bpf_task_storage_get(&scratches, bpf_get_current_task_btf(), NULL,
+				    BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+#endif

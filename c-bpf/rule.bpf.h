@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Asks a plan about a path: one walk, one longest-prefix lookup, one mask. Without a rule: denied.
+ */
+#ifndef CARTOUCHE_RULE_BPF_H
+#define CARTOUCHE_RULE_BPF_H
+
+#include "report.bpf.h"
+
+/* Plan -> trie of paths. A plan is filled before its number enters `slots`, and never changed after. */
+struct path_trie {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct file_key));
+	__uint(value_size, sizeof(struct file_rule));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PLANS_MAX);
+	__type(key, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct path_trie);
+} file_rules SEC(".maps");
+
+#define BIT(n) (1u << (n))
+
+/* Flags of a place. */
+#define PLACE_NAMELESS_FILE 1u /* O_TMPFILE: has a directory, but no name yet */
+#define PLACE_DEVICE 2u /* only exact rules count */
+
+/* A file to be judged, and the rights that are wanted of it. */
+struct place {
+	__u64 dentry;
+	__u64 mount; /* vfsmount */
+	__u8 wanted; /* bits of enum right */
+	__u8 domain;
+	__u8 flags; /* PLACE_* */
+	__u8 pad[5];
+};
+
+static __always_inline struct file_rule *find_rule(const struct bearer *bearer,
+						   struct scratch *scratch, __u32 at)
+{
+	__u32 plan = bearer->plan;
+	void *trie = bpf_map_lookup_elem(&file_rules, &plan);
+	struct file_key *key;
+
+	if (!trie)
+		return NULL;
+	at &= WALK_MAX - 1;
+	/* 4 bytes before the path: in head[] or in path[] itself */
+	key = (void *)&scratch->path[at] - sizeof(__u32);
+	key->prefixlen = RULE_MAX * 8;
+	return bpf_map_lookup_elem(trie, key);
+}
+
+/* Whether something deeper than the last component follows the rule's own bytes. */
+static __always_inline bool is_deep(const struct file_rule *rule, __u32 at, __u32 leaf)
+{
+	__u32 length = WALK_MAX - 1 - at;
+
+	/* offset of the last slash, against the bytes that the rule covers */
+	return length - leaf - 1 >= (__u32)rule->length + 1;
+}
+
+static __always_inline void count_use(struct file_rule *rule, bool deep, __u32 wanted)
+{
+	__u32 right;
+
+#pragma unroll
+	for (right = 0; right < RIGHTS; right++) {
+		if (!(wanted & BIT(right)))
+			continue;
+		if (deep)
+			__sync_fetch_and_add(&rule->deep_used[right], 1);
+		else
+			__sync_fetch_and_add(&rule->near_used[right], 1);
+	}
+}
+
+static __always_inline __u32 lowest_right(__u32 mask)
+{
+	__u32 right;
+
+#pragma unroll
+	for (right = 0; right < RIGHTS - 1; right++)
+		if (mask & BIT(right))
+			break;
+	return right;
+}
+
+/* 0: allowed (or audit mode); else -EPERM, told and counted. */
+__noinline int judge(const struct bearer *bearer, const struct place *place)
+{
+	struct attempt attempt = {};
+	struct file_rule *rule;
+	struct scratch *scratch;
+	__u32 leaf = 0, missing, mask;
+	bool deep;
+	int at;
+
+	if (!bearer || !place)
+		return -EPERM;
+	attempt.domain = place->domain;
+	attempt.operation = lowest_right(place->wanted);
+	scratch = scratch_of_current();
+	if (!scratch) {
+		attempt.reason = REASON_MEMORY;
+		goto refused;
+	}
+	if (!own_namespace(place->mount) ||
+	    (unhashed(place->dentry) && !(place->flags & PLACE_NAMELESS_FILE))) {
+		attempt.reason = REASON_UNNAMEABLE;
+		goto named;
+	}
+	at = walk_path(scratch, place->dentry, place->mount, &leaf);
+	if (at < 0) {
+		attempt.reason = -at;
+		goto refused;
+	}
+	at &= WALK_MAX - 1;
+	attempt.at = at;
+	attempt.object_kind = OBJECT_PATH;
+	if (!in_force(bearer))
+		goto refused;
+	rule = find_rule(bearer, scratch, at);
+	if (!rule)
+		goto refused;
+	deep = is_deep(rule, at, leaf);
+	mask = deep ? rule->deep_mask : rule->near_mask;
+	if (place->flags & PLACE_DEVICE)
+		mask &= deep ? 0 : rule->exact_mask;
+	missing = place->wanted & ~mask;
+	if (missing) {
+		attempt.operation = lowest_right(missing);
+		goto refused;
+	}
+	count_use(rule, deep, place->wanted);
+	return 0;
+
+named:
+	/* no rule can match it, but the audit line should still say what it was */
+	name_object(&attempt, place->dentry, place->mount);
+refused:
+	if (refuse(bearer, &attempt))
+		return -EPERM;
+	return 0;
+}
+
+#endif
