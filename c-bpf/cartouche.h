@@ -36,12 +36,12 @@ struct subject_key {
 };
 
 /*
- * What a task is bound to. `slot` counts in the storage of the thread-group leader only; `pending` and
- * `key` in the storage of the thread that is in execve, from the decision to the new image.
+ * What a task is bound to. `slot` counts in the storage of the thread-group leader only; `pending`
+ * and `key` in the storage of the thread that is in execve, from the decision to the new image.
  */
 struct label {
-	__u32 slot; /* 0: outside */
-	__u32 pending; /* the slot that the exec under way leads to, 0: none */
+	__u32 slot;		/* 0: outside */
+	__u32 pending;		/* the slot that the exec under way leads to, 0: none */
 	struct subject_key key; /* of the executable that `pending` came from; ino 0: inherited */
 };
 
@@ -82,14 +82,14 @@ enum slot_mode {
 /* Powers of a plan that are one bit. */
 #define PLAN_CODE_GENERATE 1u
 #define PLAN_NET_ANY 2u /* some net:* capability: may bind port 0 */
-#define PLAN_UDP 4u /* some udp endpoint: may create datagram sockets */
+#define PLAN_UDP 4u	/* some udp endpoint: may create datagram sockets */
 
 /* Written with one 8-byte store, so no task ever sees half of it. */
 struct slot {
-	__u8 state; /* enum slot_state */
-	__u8 mode; /* enum slot_mode */
+	__u8 state;  /* enum slot_state */
+	__u8 mode;   /* enum slot_mode */
 	__u16 flags; /* PLAN_* */
-	__u32 plan; /* index into file_rules and net_ranges */
+	__u32 plan;  /* index into file_rules and net_ranges */
 };
 
 enum right {
@@ -123,8 +123,8 @@ struct file_rule {
 	__u8 near_mask; /* bit n: near[n] != 0 */
 	__u8 deep_mask;
 	__u8 exact_mask; /* bit n: near[n] comes from an exact rule (devices) */
-	__u8 flags; /* NODE_* */
-	__u8 length; /* bytes of the key, less one: 0 means 1 */
+	__u8 flags;	 /* NODE_* */
+	__u8 length;	 /* bytes of the key, less one: 0 means 1 */
 	__u8 pad[3];
 	__u64 near_used[RIGHTS];
 	__u64 deep_used[RIGHTS];
@@ -140,7 +140,7 @@ struct net_key {
 	__u32 plan;
 	__u8 direction;
 	__u8 protocol; /* IPPROTO_* */
-	__u16 port; /* host order */
+	__u16 port;    /* host order */
 	__u8 address[16];
 };
 
@@ -154,7 +154,7 @@ struct net_rule {
 struct net_range {
 	__u64 used;
 	__u64 address[2]; /* network order, host bits zero */
-	__u64 mask[2]; /* network order */
+	__u64 mask[2];	  /* network order */
 	__u16 port_first;
 	__u16 port_last;
 	__u8 direction;
@@ -177,7 +177,7 @@ enum domain {
 struct slot_counts {
 	__u64 denied[DOMAINS];
 	__u64 would_deny[DOMAINS];
-	__u64 lost; /* ring full or budget spent */
+	__u64 lost;   /* ring full or budget spent */
 	__u64 window; /* the second (boot time) that `spent` belongs to */
 	__u64 spent;
 	__u64 silent; /* denied, and deliberately no record: the kernel asked with "no audit" */
@@ -210,10 +210,10 @@ enum operation {
 	OP_DEVICE_NODE = 25,
 	OP_USERFAULTFD = 26,
 	OP_TERMINAL_INJECT = 27,
-	OP_LABEL = 28, /* a change of label that is refused */
+	OP_LABEL = 28,	 /* a change of label that is refused */
 	OP_CLAIMED = 29, /* running a claimed path whose content is not admitted */
-	OP_PINNED = 30, /* writing an admitted executable */
-	OP_MOVE = 31, /* a rename or link that would widen */
+	OP_PINNED = 30,	 /* writing an admitted executable */
+	OP_MOVE = 31,	 /* a rename or link that would widen */
 	OP_FORK = 32,
 	OPERATIONS = 33,
 };
@@ -223,14 +223,14 @@ enum reason {
 	REASON_NO_RULE = 0,
 	REASON_REVOKED = 1,
 	REASON_UNKNOWN_SLOT = 2, /* also: labelled, but the label could not be read */
-	REASON_UNNAMEABLE = 3, /* no path: deleted, disconnected, detached mount, too long */
-	REASON_RACE = 4, /* the tree kept changing while it was walked */
-	REASON_NEVER = 5, /* never grantable, or no domain enforces it yet */
+	REASON_UNNAMEABLE = 3,	 /* no path: deleted, disconnected, detached mount, too long */
+	REASON_RACE = 4,	 /* the tree kept changing while it was walked */
+	REASON_NEVER = 5,	 /* never grantable, or no domain enforces it yet */
 	REASON_MEMORY = 6,
 	REASON_REFUSED = 7, /* the artifact is rejected or waiting */
 	REASON_CONTENT = 8, /* the content at a claimed path is not the admitted one */
 	REASON_WIDENS = 9,
-	REASON_UNSAFE = 10, /* traced by or sharing with a subject */
+	REASON_UNSAFE = 10,	 /* traced by or sharing with a subject */
 	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
 };
 
@@ -247,10 +247,10 @@ struct event {
 	__u32 pid;
 	__u32 tgid;
 	__u32 uid;
-	__u16 operation; /* enum right or enum operation */
-	__u8 domain; /* enum domain */
-	__u8 verdict; /* enum verdict */
-	__u8 reason; /* enum reason */
+	__u16 operation;  /* enum right or enum operation */
+	__u8 domain;	  /* enum domain */
+	__u8 verdict;	  /* enum verdict */
+	__u8 reason;	  /* enum reason */
 	__u8 object_kind; /* enum object_kind */
 	__u8 protocol;
 	__u8 pad;
@@ -268,10 +268,10 @@ struct event {
 /* What a descriptor is, told by the kernel: see the program `identify`. */
 struct identity {
 	struct subject_key key;
-	__u64 magic; /* s_magic of its file system */
+	__u64 magic;   /* s_magic of its file system */
 	__s32 writers; /* i_writecount: > 0 while someone has it open for writing */
-	__s32 error; /* 0, or a negative errno: no such descriptor, no path */
-	__u32 length; /* bytes of the path */
+	__s32 error;   /* 0, or a negative errno: no such descriptor, no path */
+	__u32 length;  /* bytes of the path */
 	__u32 pad;
 	__u8 path[WALK_MAX];
 };

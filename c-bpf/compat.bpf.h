@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Where our kernels differ. Every stanza says since when, why, and when it can go; the answer comes from
- * the running kernel's BTF, never from its version.
+ * Where our kernels differ. Every stanza says since when, why, and when it can go; the answer comes
+ * from the running kernel's BTF, never from its version.
  */
 #ifndef CARTOUCHE_COMPAT_BPF_H
 #define CARTOUCHE_COMPAT_BPF_H

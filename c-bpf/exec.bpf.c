@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain exec: who is who, and which code runs. Decides each execve by the identity of the file (inode,
- * claimed path), labels and hands labels on, holds subjects to process:exec and code:*. Rules are keyed
- * by path. Without a rule a subject runs and maps nothing; a task outside may run everything but what
- * is claimed and not admitted.
+ * Domain exec: who is who, and which code runs. Decides each execve by the identity of the file
+ * (inode, claimed path), labels and hands labels on, holds subjects to process:exec and code:*.
+ * Rules are keyed by path. Without a rule a subject runs and maps nothing; a task outside may run
+ * everything but what is claimed and not admitted.
  */
 #include "identity.bpf.h"
 #include "rule.bpf.h"
@@ -16,7 +16,7 @@ __noinline int refuse_exec(__u32 slot, __u64 address, __u32 operation, __u32 rea
 		.domain = DOMAIN_EXEC,
 		.always = 1,
 	};
-	struct bearer bearer = { .slot = slot };
+	struct bearer bearer = {.slot = slot};
 	struct location where;
 
 	attempt.operation = operation;
@@ -33,7 +33,7 @@ __noinline int refuse_exec(__u32 slot, __u64 address, __u32 operation, __u32 rea
 /* The slot that claims this file's name and directory, 0 if none does. */
 __noinline __u32 claimant(__u64 dentry, __u64 mount, __u32 dev)
 {
-	struct claim_name_key name = { .dev = dev };
+	struct claim_name_key name = {.dev = dev};
 	struct scratch *scratch;
 	struct claim_key *key;
 	struct claim *claim;
@@ -76,7 +76,8 @@ static __always_inline bool script_by_claimed_name(struct linux_binprm *bprm, __
 }
 
 /* Remembers in the thread's own storage where this exec leads, and what the process is now. */
-static __always_inline int set_pending(__u32 current_slot, __u32 pending, const struct subject_key *key)
+static __always_inline int set_pending(__u32 current_slot, __u32 pending,
+				       const struct subject_key *key)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 address = (__u64)task;
@@ -164,8 +165,8 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 }
 
 /*
- * Once for the file and once for each interpreter. The file itself is decided above; an interpreter is
- * one more program that runs, and may be a subject where the script is none.
+ * Once for the file and once for each interpreter. The file itself is decided above; an interpreter
+ * is one more program that runs, and may be a subject where the script is none.
  */
 SEC("lsm/bprm_check_security")
 int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
@@ -258,7 +259,8 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 	return 0;
 }
 
-/* fork, vfork, clone3, io_uring workers; threads share the leader's label. Never the pending one. */
+/* fork, vfork, clone3, io_uring workers; threads share the leader's label. Never the pending one.
+ */
 SEC("lsm/task_alloc")
 int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 {
@@ -330,7 +332,8 @@ static __always_inline int judge_code(const struct bearer *bearer, __u64 file, b
 	return refuse(bearer, &attempt) ? -EPERM : 0;
 }
 
-/* READ_IMPLIES_EXEC gives brk and stack executable pages that no hook sees: nothing maps with it. */
+/* READ_IMPLIES_EXEC gives brk and stack executable pages that no hook sees: nothing maps with it.
+ */
 static __always_inline bool implies_exec(void)
 {
 	return bpf_get_current_task_btf()->personality & READ_IMPLIES_EXEC;
@@ -349,9 +352,9 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 		return 0;
 	/* 6.12 takes `file` for never NULL and drops a plain test; anonymous mappings have none */
 	bpf_probe_read_kernel(&address, sizeof(address), &ctx[0]);
-	return judge_code(&bearer, address, (prot & PROT_WRITE) || !address || implies_exec()) ?
-		       -EPERM :
-		       0;
+	return judge_code(&bearer, address, (prot & PROT_WRITE) || !address || implies_exec())
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/file_mprotect")
@@ -367,16 +370,16 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 	file = (__u64)BPF_CORE_READ(vma, vm_file);
 	/* private pages that were written to are no longer what the file says */
 	return judge_code(&bearer, file,
-			  (prot & PROT_WRITE) || !file || BPF_CORE_READ(vma, anon_vma)) ?
-		       -EPERM :
-		       0;
+			  (prot & PROT_WRITE) || !file || BPF_CORE_READ(vma, anon_vma))
+		       ? -EPERM
+		       : 0;
 }
 
 /*
  * Adoption: binds running processes whose executable is an admitted one, and their children. The
  * daemon repeats it until `adopted` stays, after every attach and admission.
  */
-__u64 adopted = 0; /* processes labelled since load */
+__u64 adopted = 0;     /* processes labelled since load */
 __u32 spared_tgid = 0; /* the daemon itself */
 
 SEC("iter/task")
@@ -402,7 +405,7 @@ int adopt(struct bpf_iter__task *ctx)
 		return 0;
 	entry = subject_of((__u64)BPF_CORE_READ(exe, f_inode));
 	if (entry) {
-		struct bearer bearer = { .slot = entry->slot };
+		struct bearer bearer = {.slot = entry->slot};
 
 		read_slot(&bearer);
 		if (bearer.state == SLOT_ADMITTED && !(entry->flags & SUBJECT_SCRIPT))
@@ -431,9 +434,9 @@ int adopt(struct bpf_iter__task *ctx)
 }
 
 /*
- * What the kernel knows of a descriptor of the caller: the key that the hooks will see (st_dev differs
- * on btrfs and overlayfs), who writes to it, and the path as rules see it. Run by the daemon, and by
- * tests on any kernel, with BPF_PROG_TEST_RUN.
+ * What the kernel knows of a descriptor of the caller: the key that the hooks will see (st_dev
+ * differs on btrfs and overlayfs), who writes to it, and the path as rules see it. Run by the
+ * daemon, and by tests on any kernel, with BPF_PROG_TEST_RUN.
  */
 struct identity identified = {};
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain file: opening, changing, creating, deleting and moving files. Rules are keyed by the path that
- * the walker gives; without a rule a subject is refused. Also keeps everybody from writing to admitted
- * executables, and tells the mount to hooks that see only a dentry.
+ * Domain file: opening, changing, creating, deleting and moving files. Rules are keyed by the path
+ * that the walker gives; without a rule a subject is refused. Also keeps everybody from writing to
+ * admitted executables, and tells the mount to hooks that see only a dentry.
  */
 #include "compat.bpf.h"
 #include "identity.bpf.h"
@@ -10,14 +10,13 @@
 
 /* What a plan says of one path. */
 struct found {
-	__u8 here; /* rights at this path */
+	__u8 here;  /* rights at this path */
 	__u8 below; /* rights of what is below it, where no rule begins below */
 	__u8 flags; /* NODE_* */
 };
 
 /* What the plan grants at a path and below it; nothing is counted or told. */
-__noinline int survey(const struct bearer *bearer, const struct place *place,
-			     struct found *found)
+__noinline int survey(const struct bearer *bearer, const struct place *place, struct found *found)
 {
 	struct scratch *scratch = scratch_of_current();
 	struct file_rule *rule;
@@ -58,7 +57,7 @@ static __always_inline struct place place_of(__u64 dentry, __u64 mount, __u8 wan
 
 /* Says that something is never allowed to a subject, whatever its plan. */
 __noinline int refuse_flatly(const struct bearer *bearer, __u32 operation, __u64 dentry,
-				    __u64 mount)
+			     __u64 mount)
 {
 	struct attempt attempt = {
 		.domain = DOMAIN_FILE,
@@ -127,9 +126,8 @@ int BPF_PROG(file_open, struct file *file)
 	f_mode = file->f_mode;
 	if ((f_mode & FMODE_WRITE) && write_blocked((__u64)file->f_inode)) {
 		where = location_of(&file->f_path);
-		return refuse_pinned(address_of(file->f_inode), where.dentry, where.mount) ?
-			       -EPERM :
-			       0;
+		return refuse_pinned(address_of(file->f_inode), where.dentry, where.mount) ? -EPERM
+											   : 0;
 	}
 	if (!subject(&bearer))
 		return 0;
@@ -213,9 +211,9 @@ int BPF_PROG(path_chmod, const struct path *path, unsigned short mode)
 		return 0;
 	where = location_of(path);
 	return judge_at(where.dentry, where.mount,
-			BIT(RIGHT_WRITE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0)) ?
-		       -EPERM :
-		       0;
+			BIT(RIGHT_WRITE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0))
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/path_chown")
@@ -226,10 +224,7 @@ int BPF_PROG(path_chown, const struct path *path)
 	if (outside())
 		return 0;
 	where = location_of(path);
-	return judge_at(where.dentry, where.mount,
-			BIT(RIGHT_WRITE)) ?
-		       -EPERM :
-		       0;
+	return judge_at(where.dentry, where.mount, BIT(RIGHT_WRITE)) ? -EPERM : 0;
 }
 
 /*
@@ -309,8 +304,8 @@ int BPF_PROG(inode_remove_acl, void *idmap, struct dentry *dentry)
 }
 
 /*
- * Which mount a subject's thread is writing through. Overlay takes its own private upper mount after
- * the one that the user named: internal ones are not noted, and do not clear either.
+ * Which mount a subject's thread is writing through. Overlay takes its own private upper mount
+ * after the one that the user named: internal ones are not noted, and do not clear either.
  */
 __noinline int note_mount(__u64 mount, bool taken)
 {
@@ -377,9 +372,9 @@ int BPF_PROG(path_mknod, const struct path *dir, struct dentry *dentry, unsigned
 		return refuse_flatly(&bearer, OP_DEVICE_NODE, 0, mount) ? -EPERM : 0;
 	}
 	return judge_at(address_of(dentry), mount,
-			BIT(RIGHT_CREATE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0)) ?
-		       -EPERM :
-		       0;
+			BIT(RIGHT_CREATE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0))
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/path_mkdir")
@@ -388,9 +383,9 @@ int BPF_PROG(path_mkdir, const struct path *dir, struct dentry *dentry, unsigned
 	if (outside())
 		return 0;
 	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt),
-			BIT(RIGHT_CREATE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0)) ?
-		       -EPERM :
-		       0;
+			BIT(RIGHT_CREATE) | ((mode & S_ISUGID) ? BIT(RIGHT_SETUID) : 0))
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/path_symlink")
@@ -398,8 +393,9 @@ int BPF_PROG(path_symlink, const struct path *dir, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_CREATE)) ? -EPERM :
-											     0;
+	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_CREATE))
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/path_unlink")
@@ -407,8 +403,9 @@ int BPF_PROG(path_unlink, const struct path *dir, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE)) ? -EPERM :
-											     0;
+	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE))
+		       ? -EPERM
+		       : 0;
 }
 
 SEC("lsm/path_rmdir")
@@ -416,8 +413,9 @@ int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE)) ? -EPERM :
-											     0;
+	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE))
+		       ? -EPERM
+		       : 0;
 }
 
 /*
@@ -425,7 +423,7 @@ int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
  * `from`, and nothing at or above the beginning of a rule moves.
  */
 __noinline int judge_move(const struct bearer *bearer, const struct place *from,
-				 const struct place *to)
+			  const struct place *to)
 {
 	struct found source, target;
 	bool directory;
@@ -476,8 +474,10 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 
 	if (!subject(&bearer))
 		return 0;
-	from = place_of(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt), BIT(RIGHT_DELETE));
-	to = place_of(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt), BIT(RIGHT_CREATE));
+	from = place_of(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt),
+			BIT(RIGHT_DELETE));
+	to = place_of(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt),
+		      BIT(RIGHT_CREATE));
 	/* what stood at the new name goes away */
 	if (mode_of(to.dentry))
 		to.wanted |= BIT(RIGHT_DELETE);
@@ -528,7 +528,8 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int command)
 	return judge_ioctl(address_of(file), command) ? -EPERM : 0;
 }
 
-/* Since 6.8 (f1bb47a31dff), also in later stable kernels; before, compat calls came to file_ioctl. */
+/* Since 6.8 (f1bb47a31dff), also in later stable kernels; before, compat calls came to file_ioctl.
+ */
 SEC("?lsm/file_ioctl_compat")
 int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Which file is which program: admitted executables by inode, claimed paths by name. The content was
- * hashed at admission; it stays true because nobody can write to an inode while it stands here.
+ * Which file is which program: admitted executables by inode, claimed paths by name. The content
+ * was hashed at admission; it stays true because nobody can write to an inode while it stands here.
  */
 #ifndef CARTOUCHE_IDENTITY_BPF_H
 #define CARTOUCHE_IDENTITY_BPF_H
@@ -56,8 +56,8 @@ static __always_inline struct subject *subject_of(__u64 inode)
 }
 
 /*
- * An admitted executable cannot be written by anybody: its hash is the identity. For every task, but
- * only on the way to a writable descriptor or a new size.
+ * An admitted executable cannot be written by anybody: its hash is the identity. For every task,
+ * but only on the way to a writable descriptor or a new size.
  */
 static __always_inline bool write_blocked(__u64 inode)
 {

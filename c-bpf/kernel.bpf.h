@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The kernel's types, as far as these programs read them. Hand-written: CO-RE relocates every access
- * against the running kernel's BTF, so neither a generated header nor BTF of the build host is needed.
+ * The kernel's types, as far as these programs read them. Hand-written: CO-RE relocates every
+ * access against the running kernel's BTF, so neither a generated header nor BTF of the build host
+ * is needed.
  */
 #ifndef CARTOUCHE_KERNEL_BPF_H
 #define CARTOUCHE_KERNEL_BPF_H

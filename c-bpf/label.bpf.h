@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who is a subject: the label of a process, the gate that every hook passes first, and the slot that a
- * label points to. The label lives in task storage of the thread-group leader, so threads share it.
+ * Who is a subject: the label of a process, the gate that every hook passes first, and the slot
+ * that a label points to. The label lives in task storage of the thread-group leader, so threads
+ * share it.
  */
 #ifndef CARTOUCHE_LABEL_BPF_H
 #define CARTOUCHE_LABEL_BPF_H
@@ -18,8 +19,8 @@ struct {
 } labels SEC(".maps");
 
 /*
- * Address of the leader's task_struct -> slot, 0 while an exec is under way. For programs that have no
- * task storage (cgroup), and for the moment in which 6.1 answers NULL although there is storage.
+ * Address of the leader's task_struct -> slot, 0 while an exec is under way. For programs that have
+ * no task storage (cgroup), and for the moment in which 6.1 answers NULL although there is storage.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -43,8 +44,8 @@ struct bearer {
 	__u32 slot;
 	__u32 plan;
 	__u16 flags; /* PLAN_* */
-	__u8 state; /* enum slot_state */
-	__u8 mode; /* enum slot_mode */
+	__u8 state;  /* enum slot_state */
+	__u8 mode;   /* enum slot_mode */
 };
 
 /* The one read that a task outside pays: no storage of anybody, no label. */
@@ -69,8 +70,8 @@ static __always_inline void read_slot(struct bearer *bearer)
 }
 
 /*
- * Fills `bearer` for a process, by its leader. False: outside. A label that exists but cannot be read
- * is a subject of an unknown slot, and that denies.
+ * Fills `bearer` for a process, by its leader. False: outside. A label that exists but cannot be
+ * read is a subject of an unknown slot, and that denies.
  */
 static __always_inline bool bearer_of(struct task_struct *leader, struct bearer *bearer)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Names a file: our own walk from a dentry up to the root of its mount namespace. bpf_d_path is not
- * allowed in the path_* hooks of 6.1 and answers differently for chroots and detached mounts; this one
- * gives the same bytes in every hook and on every kernel. A task's own /proc/PID is written /proc/self,
- * another's is written with a star for its PID.
+ * allowed in the path_* hooks of 6.1 and answers differently for chroots and detached mounts; this
+ * one gives the same bytes in every hook and on every kernel. A task's own /proc/PID is written
+ * /proc/self, another's is written with a star for its PID.
  */
 #ifndef CARTOUCHE_PATH_BPF_H
 #define CARTOUCHE_PATH_BPF_H
@@ -17,8 +17,8 @@
 #define WALK_TRIES 8
 
 /*
- * The path is written backwards and ends at a fixed place; a trie key starts 4 bytes before the path
- * (prefixlen), and bytes beyond the end stay zero for ever, so the key needs no copy.
+ * The path is written backwards and ends at a fixed place; a trie key starts 4 bytes before the
+ * path (prefixlen), and bytes beyond the end stay zero for ever, so the key needs no copy.
  */
 struct scratch {
 	__u64 mount; /* vfsmount that this thread holds write access to, for dentry-only hooks */
@@ -27,7 +27,8 @@ struct scratch {
 	__u8 tail[RULE_MAX];
 };
 
-/* 4 KiB, made at a subject's first path check; per thread, so that preemption cannot mix two walks. */
+/* 4 KiB, made at a subject's first path check; per thread, so that preemption cannot mix two walks.
+ */
 struct {
 	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -49,11 +50,11 @@ enum walk_result {
 struct walk {
 	__u64 dentry;
 	__u64 mount; /* struct mount */
-	__u64 root; /* mnt_root of that mount */
+	__u64 root;  /* mnt_root of that mount */
 	struct scratch *scratch;
-	__u64 self; /* struct pid of the current process */
-	__u32 at; /* first byte written, from the start of scratch->path */
-	__u32 leaf; /* bytes of the last component */
+	__u64 self;   /* struct pid of the current process */
+	__u32 at;     /* first byte written, from the start of scratch->path */
+	__u32 leaf;   /* bytes of the last component */
 	__u32 result; /* enum walk_result */
 	__u32 pad;
 };
@@ -94,9 +95,10 @@ static __always_inline __u64 proc_pid(__u64 address, __u64 parent)
 	inode = BPF_CORE_READ(dentry, d_inode);
 	if (!inode)
 		return 0;
-	pid = BPF_CORE_READ((struct proc_inode *)((__u64)inode -
-						  bpf_core_field_offset(struct proc_inode, vfs_inode)),
-			    pid);
+	pid = BPF_CORE_READ(
+		(struct proc_inode *)((__u64)inode -
+				      bpf_core_field_offset(struct proc_inode, vfs_inode)),
+		pid);
 	return (__u64)pid;
 }
 
@@ -132,7 +134,8 @@ static long walk_step(__u64 index, struct walk *walk)
 	}
 	pid = 0;
 	if (name.parent) {
-		/* The first character of a PID directory is a digit: everything else skips the look. */
+		/* The first character of a PID directory is a digit: everything else skips the
+		 * look. */
 		__u8 first = 0;
 
 		bpf_probe_read_kernel(&first, 1, (void *)name.name);
@@ -241,7 +244,8 @@ static __always_inline struct mnt_namespace *namespace_of(__u64 vfsmount)
 	return BPF_CORE_READ((struct mount *)mount, mnt_ns);
 }
 
-/* Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h. */
+/* Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h.
+ */
 static __always_inline bool internal_mount(__u64 vfsmount)
 {
 	return (__u64)namespace_of(vfsmount) == (__u64)-EINVAL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Says no, and says so: counts the refusal, and puts a record into the ring while the slot's budget lasts.
- * The verdict never depends on whether the record fitted; what did not fit is counted.
+ * Says no, and says so: counts the refusal, and puts a record into the ring while the slot's budget
+ * lasts. The verdict never depends on whether the record fitted; what did not fit is counted.
  */
 #ifndef CARTOUCHE_REPORT_BPF_H
 #define CARTOUCHE_REPORT_BPF_H
@@ -23,7 +23,8 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } counts SEC(".maps");
 
-/* What was tried, to what. No pointers and no padding: handed to functions that are verified alone. */
+/* What was tried, to what. No pointers and no padding: handed to functions that are verified alone.
+ */
 struct attempt {
 	__u16 operation; /* enum right or enum operation */
 	__u8 domain;
@@ -32,7 +33,7 @@ struct attempt {
 	__u8 protocol;
 	__u16 port;
 	__u32 number;
-	__u32 at; /* OBJECT_PATH: where the path begins in this thread's scratch */
+	__u32 at;    /* OBJECT_PATH: where the path begins in this thread's scratch */
 	__u8 silent; /* the kernel asks and does not mind: count, but no record */
 	__u8 always; /* refused in audit mode too: not a matter of the envelope */
 	__u8 pad[6];
@@ -98,9 +99,9 @@ static __always_inline int tell(const struct bearer *bearer, const struct attemp
 
 	deny = true;
 	if (!in_force(bearer))
-		reason = bearer->state == SLOT_REVOKED ? REASON_REVOKED :
-			 bearer->state == SLOT_REFUSED ? REASON_REFUSED :
-							 REASON_UNKNOWN_SLOT;
+		reason = bearer->state == SLOT_REVOKED	 ? REASON_REVOKED
+			 : bearer->state == SLOT_REFUSED ? REASON_REFUSED
+							 : REASON_UNKNOWN_SLOT;
 	else if (bearer->mode == MODE_AUDIT && !attempt->always)
 		deny = false;
 	slot = bearer->slot;

@@ -7,7 +7,8 @@
 
 #include "report.bpf.h"
 
-/* Plan -> trie of paths. A plan is filled before its number enters `slots`, and never changed after. */
+/* Plan -> trie of paths. A plan is filled before its number enters `slots`, and never changed
+ * after. */
 struct path_trie {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -28,7 +29,7 @@ struct {
 
 /* Flags of a place. */
 #define PLACE_NAMELESS_FILE 1u /* O_TMPFILE: has a directory, but no name yet */
-#define PLACE_DEVICE 2u /* only exact rules count */
+#define PLACE_DEVICE 2u	       /* only exact rules count */
 
 /* A file to be judged, and the rights that are wanted of it. */
 struct place {

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Domain ipc: what a subject does to processes of others: signals, tracing, unix sockets,
+ * descriptors that it is handed. Inside the own subject all of it is free. Towards others nothing
+ * is grantable in this version: refused flatly, and said so.
+ */
+#include "rule.bpf.h"
+
+/* Shared with network.bpf.c, which marks each socket at its creation. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} socket_slots SEC(".maps");
+
+static __always_inline int refuse_flatly(const struct bearer *bearer, __u32 operation, __u32 number,
+					 bool silent)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_IPC,
+		.reason = REASON_NEVER,
+		.object_kind = OBJECT_NUMBER,
+	};
+
+	attempt.operation = operation;
+	attempt.number = number;
+	attempt.silent = silent;
+	return refuse(bearer, &attempt);
+}
+
+/* Whether a process belongs to the same subject. */
+static __always_inline bool same_subject(const struct bearer *bearer, struct task_struct *task)
+{
+	struct bearer other;
+
+	if (!task || !bearer_of(task->group_leader, &other))
+		return false;
+	return other.slot == bearer->slot;
+}
+
+/* `info` may be a made-up pointer: never looked at. Signal 0 asks whether the target exists: also
+ * theirs. */
+SEC("lsm/task_kill")
+int BPF_PROG(task_kill, struct task_struct *target, void *info, int signal)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && same_subject(&bearer, target))
+		return 0;
+	return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false) ? -EPERM : 0;
+}
+
+/* ptrace, process_vm_*, /proc/PID/{mem,maps,root,ns}, pidfd_getfd. */
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && same_subject(&bearer, child))
+		return 0;
+	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(child, tgid),
+			     mode & PTRACE_MODE_NOAUDIT)
+		       ? -EPERM
+		       : 0;
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(ptrace_traceme, struct task_struct *parent)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && same_subject(&bearer, parent))
+		return 0;
+	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(parent, tgid), false) ? -EPERM : 0;
+}
+
+/* RLIMIT_CPU of another process is a signal to it. */
+SEC("lsm/task_setrlimit")
+int BPF_PROG(task_setrlimit, struct task_struct *target)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && same_subject(&bearer, target))
+		return 0;
+	return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false) ? -EPERM : 0;
+}
+
+/* A descriptor's owner is signalled without task_kill: only oneself may be made the owner. */
+SEC("lsm/file_fcntl")
+int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long argument)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (command != F_SETOWN && command != F_SETOWN_EX && command != F_SETSIG)
+		return 0;
+	if (command != F_SETOWN_EX && in_force(&bearer)) {
+		int own = bpf_get_current_pid_tgid() >> 32;
+
+		if (command == F_SETSIG || (int)argument == own || (int)argument == 0)
+			return 0;
+	}
+	return refuse_flatly(&bearer, OP_SIGNAL, (__u32)argument, false) ? -EPERM : 0;
+}
+
+static __always_inline bool made_here(const struct bearer *bearer, struct sock *peer)
+{
+	__u32 *slot = bpf_sk_storage_get(&socket_slots, peer, NULL, 0);
+
+	return slot && *slot == bearer->slot;
+}
+
+SEC("lsm/unix_stream_connect")
+int BPF_PROG(unix_stream_connect, struct sock *sock, struct sock *other)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && made_here(&bearer, other))
+		return 0;
+	return refuse_flatly(&bearer, OP_IPC_UNIX, 0, false) ? -EPERM : 0;
+}
+
+SEC("lsm/unix_may_send")
+int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
+{
+	struct bearer bearer;
+	struct sock *peer;
+
+	if (!subject(&bearer))
+		return 0;
+	peer = other->sk;
+	if (peer && in_force(&bearer) && made_here(&bearer, peer))
+		return 0;
+	return refuse_flatly(&bearer, OP_IPC_UNIX, 0, false) ? -EPERM : 0;
+}
+
+/* Named files are held to the envelope; sockets to their maker; nameless ones are memory and pipes.
+ */
+SEC("lsm/file_receive")
+int BPF_PROG(file_receive, struct file *file)
+{
+	struct place place = {.domain = DOMAIN_IPC};
+	struct location where;
+	struct bearer bearer;
+	__u64 magic;
+	__u32 f_mode;
+
+	if (!subject(&bearer))
+		return 0;
+	where = location_of(&file->f_path);
+	if (!internal_mount(where.mount)) {
+		f_mode = BPF_CORE_READ(file, f_mode);
+		place.dentry = where.dentry;
+		place.mount = where.mount;
+		if (f_mode & FMODE_READ)
+			place.wanted |= BIT(RIGHT_READ);
+		if (f_mode & FMODE_WRITE)
+			place.wanted |= BIT(RIGHT_WRITE);
+		return judge(&bearer, &place) ? -EPERM : 0;
+	}
+	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
+	if (in_force(&bearer) && (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC))
+		return 0;
+	return refuse_flatly(&bearer, OP_IPC_RECEIVE, (__u32)magic, false) ? -EPERM : 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

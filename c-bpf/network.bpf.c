@@ -1,0 +1,443 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Domain network: which sockets a subject may make, where it may connect and send, what it may
+ * serve. Rules are keyed by direction, protocol, address and port: one hash for single endpoints, a
+ * list per plan for networks and ranges of ports. IPv4 is v4-mapped IPv6. Without a rule a subject
+ * is refused.
+ */
+#include "report.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, struct net_key);
+	__type(value, struct net_rule);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} net_rules SEC(".maps");
+
+struct range_list {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_INNER_MAP);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(__u32));
+	__uint(value_size, sizeof(struct net_range));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PLANS_MAX);
+	__type(key, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct range_list);
+} net_ranges SEC(".maps");
+
+/* Which slot made a unix socket: a peer of the same subject is no business of the envelope. */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} socket_slots SEC(".maps");
+
+/* An endpoint to be judged. No pointers, no padding. */
+struct endpoint {
+	__u8 address[16];
+	__u16 port;	/* host order */
+	__u8 direction; /* enum net_direction */
+	__u8 protocol;
+	__u8 pad[4];
+};
+
+struct scan {
+	__u64 address[2];
+	void *ranges;
+	__u32 allowed;
+	__u16 port;
+	__u8 direction;
+	__u8 protocol;
+};
+
+static long scan_step(__u64 index, struct scan *scan)
+{
+	__u32 key = index;
+	struct net_range *range = bpf_map_lookup_elem(scan->ranges, &key);
+
+	if (!range || !range->protocol)
+		return 1;
+	if (range->protocol != scan->protocol || range->direction != scan->direction ||
+	    scan->port < range->port_first || scan->port > range->port_last ||
+	    (scan->address[0] & range->mask[0]) != range->address[0] ||
+	    (scan->address[1] & range->mask[1]) != range->address[1])
+		return 0;
+	__sync_fetch_and_add(&range->used, 1);
+	scan->allowed = 1;
+	return 1;
+}
+
+static __always_inline bool endpoint_allowed(const struct bearer *bearer,
+					     const struct endpoint *endpoint)
+{
+	struct net_key key = {
+		.plan = bearer->plan,
+		.direction = endpoint->direction,
+		.protocol = endpoint->protocol,
+		.port = endpoint->port,
+	};
+	struct net_rule *rule;
+	struct scan scan = {};
+	__u32 plan = bearer->plan;
+
+	__builtin_memcpy(key.address, endpoint->address, sizeof(key.address));
+	rule = bpf_map_lookup_elem(&net_rules, &key);
+	if (rule) {
+		__sync_fetch_and_add(&rule->used, 1);
+		return true;
+	}
+	scan.ranges = bpf_map_lookup_elem(&net_ranges, &plan);
+	if (!scan.ranges)
+		return false;
+	__builtin_memcpy(scan.address, endpoint->address, sizeof(scan.address));
+	scan.port = endpoint->port;
+	scan.direction = endpoint->direction;
+	scan.protocol = endpoint->protocol;
+	bpf_loop(NET_RANGES_MAX, scan_step, &scan, 0);
+	return scan.allowed;
+}
+
+static __always_inline void fill_attempt(struct attempt *attempt, const struct endpoint *endpoint)
+{
+	attempt->domain = DOMAIN_NETWORK;
+	attempt->operation = endpoint->direction == NET_LISTEN ? OP_NET_LISTEN : OP_NET_CONNECT;
+	attempt->object_kind = OBJECT_ENDPOINT;
+	attempt->protocol = endpoint->protocol;
+	attempt->port = endpoint->port;
+	__builtin_memcpy(attempt->address, endpoint->address, sizeof(attempt->address));
+}
+
+/* 0: allowed (or audit mode); else -EPERM, told and counted. */
+__noinline int judge_endpoint(const struct bearer *bearer, const struct endpoint *endpoint)
+{
+	struct attempt attempt = {};
+
+	if (!bearer || !endpoint)
+		return -EPERM;
+	if (in_force(bearer) && endpoint_allowed(bearer, endpoint))
+		return 0;
+	fill_attempt(&attempt, endpoint);
+	return refuse(bearer, &attempt) ? -EPERM : 0;
+}
+
+static __always_inline void map_v4(__u8 *address, __u32 v4)
+{
+	__builtin_memset(address, 0, 10);
+	address[10] = 0xff;
+	address[11] = 0xff;
+	__builtin_memcpy(address + 12, &v4, sizeof(v4));
+}
+
+/* The address as user space gave it, by its own family: an IPv6 socket also takes IPv4 ones. */
+static __always_inline int read_address(__u64 sockaddr, int length, __u16 unspecified,
+					struct endpoint *endpoint)
+{
+	struct {
+		__u16 family;
+		__u16 port;
+		__u32 word; /* IPv4 address, or flow label */
+		__u8 v6[16];
+	} raw = {};
+
+	if (length < 2 || bpf_probe_read_kernel(&raw, 8, (void *)sockaddr))
+		return -1;
+	if (raw.family == AF_UNSPEC)
+		raw.family = unspecified;
+	if (raw.family == AF_INET) {
+		map_v4(endpoint->address, raw.word);
+	} else if (raw.family == AF_INET6) {
+		if (length < 24 || bpf_probe_read_kernel(&raw, sizeof(raw), (void *)sockaddr))
+			return -1;
+		__builtin_memcpy(endpoint->address, raw.v6, 16);
+	} else {
+		return -1;
+	}
+	endpoint->port = __builtin_bswap16(raw.port);
+	return 0;
+}
+
+static __always_inline bool is_inet(__u16 family)
+{
+	return family == AF_INET || family == AF_INET6;
+}
+
+static __always_inline int refuse_number(const struct bearer *bearer, __u32 operation, __u32 number,
+					 __u32 reason)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_NETWORK,
+		.object_kind = OBJECT_NUMBER,
+	};
+
+	attempt.operation = operation;
+	attempt.number = number;
+	attempt.reason = reason;
+	return refuse(bearer, &attempt);
+}
+
+SEC("lsm/socket_create")
+int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
+{
+	struct bearer bearer;
+	bool known = false;
+
+	if (!subject(&bearer))
+		return 0;
+	/* the kernel's own, such as MPTCP's subflows on 6.1 */
+	if (kern)
+		return 0;
+	type &= 0xf;
+	if (in_force(&bearer)) {
+		if (family == AF_UNIX)
+			known = true;
+		if (is_inet(family) && type == SOCK_STREAM &&
+		    (protocol == 0 || protocol == IPPROTO_TCP))
+			known = true;
+		if (is_inet(family) && type == SOCK_DGRAM &&
+		    (protocol == 0 || protocol == IPPROTO_UDP) && (bearer.flags & PLAN_UDP))
+			known = true;
+	}
+	if (known)
+		return 0;
+	return refuse_number(&bearer, OP_NET_SOCKET,
+			     (family << 16) | (type << 8) | (protocol & 0xff), REASON_NO_RULE)
+		       ? -EPERM
+		       : 0;
+}
+
+SEC("lsm/socket_post_create")
+int BPF_PROG(socket_post_create, struct socket *sock, int family, int type, int protocol, int kern)
+{
+	struct bearer bearer;
+	struct sock *sk;
+	__u32 *slot;
+
+	if (family != AF_UNIX || kern)
+		return 0;
+	if (!subject(&bearer))
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return 0;
+	slot = bpf_sk_storage_get(&socket_slots, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (slot)
+		*slot = bearer.slot;
+	/* without a mark its own peers are refused as strangers: closed, not open */
+	return 0;
+}
+
+/* Protocol of a socket, as rules know it; 0 for what no rule can name. */
+static __always_inline __u8 protocol_of(struct sock *sk)
+{
+	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP ? protocol : 0;
+}
+
+SEC("lsm/socket_connect")
+int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int length)
+{
+	struct endpoint endpoint = {.direction = NET_CONNECT};
+	struct bearer bearer;
+	struct sock *sk;
+	__u16 family = 0;
+
+	if (!subject(&bearer))
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return -EPERM;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family == AF_UNIX)
+		return 0; /* unix_stream_connect, unix_may_send */
+	endpoint.protocol = protocol_of(sk);
+	if (!is_inet(family) || !endpoint.protocol)
+		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
+											 : 0;
+	bpf_probe_read_kernel(&family, sizeof(family), address);
+	if (family == AF_UNSPEC && in_force(&bearer))
+		return 0; /* disconnects */
+	if (read_address(address_of(address), length, AF_UNSPEC, &endpoint))
+		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
+											 : 0;
+	return judge_endpoint(&bearer, &endpoint) ? -EPERM : 0;
+}
+
+SEC("lsm/socket_bind")
+int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int length)
+{
+	struct endpoint endpoint = {.direction = NET_LISTEN};
+	struct bearer bearer;
+	struct sock *sk;
+	__u16 family;
+
+	if (!subject(&bearer))
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return -EPERM;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	if (family == AF_UNIX && in_force(&bearer))
+		return 0; /* a path is an fs:create; an abstract name hides no file */
+	endpoint.protocol = protocol_of(sk);
+	if (!is_inet(family) || !endpoint.protocol)
+		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
+											 : 0;
+	/* AF_UNSPEC on an IPv4 socket means INADDR_ANY */
+	if (read_address(address_of(address), length, AF_INET, &endpoint))
+		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
+											 : 0;
+	/* a port of the kernel's choice serves nobody until listen(), which is asked again */
+	if (!endpoint.port && in_force(&bearer) && (bearer.flags & PLAN_NET_ANY))
+		return 0;
+	return judge_endpoint(&bearer, &endpoint) ? -EPERM : 0;
+}
+
+/* The socket's own end: what it is bound to, or nothing yet. */
+static __always_inline int judge_local(struct bearer *bearer, struct sock *sk)
+{
+	struct endpoint endpoint = {.direction = NET_LISTEN};
+	__u16 family = BPF_CORE_READ(sk, __sk_common.skc_family);
+
+	if (family == AF_UNIX && in_force(bearer))
+		return 0;
+	endpoint.protocol = protocol_of(sk);
+	if (!is_inet(family) || !endpoint.protocol)
+		return refuse_number(bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
+											: 0;
+	endpoint.port = BPF_CORE_READ(sk, __sk_common.skc_num);
+	if (family == AF_INET)
+		map_v4(endpoint.address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
+	else
+		BPF_CORE_READ_INTO(&endpoint.address, sk, __sk_common.skc_v6_rcv_saddr);
+	return judge_endpoint(bearer, &endpoint);
+}
+
+SEC("lsm/socket_listen")
+int BPF_PROG(socket_listen, struct socket *sock, int backlog)
+{
+	struct bearer bearer;
+	struct sock *sk;
+
+	if (!subject(&bearer))
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return -EPERM;
+	return judge_local(&bearer, sk) ? -EPERM : 0;
+}
+
+SEC("lsm/socket_accept")
+int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
+{
+	struct bearer bearer;
+	struct sock *sk;
+
+	if (!subject(&bearer))
+		return 0;
+	sk = sock->sk;
+	if (!sk)
+		return -EPERM;
+	return judge_local(&bearer, sk) ? -EPERM : 0;
+}
+
+/*
+ * cgroup programs at the root: MSG_FASTOPEN reaches no LSM connect hook, addressed datagrams no
+ * other hook that outsiders do not pay. No task storage here: the label comes from the mirror.
+ */
+static __always_inline bool mirrored_subject(struct bearer *bearer)
+{
+	__u64 leader = address_of(bpf_get_current_task_btf()->group_leader);
+	__u32 *slot = bpf_map_lookup_elem(&mirror, &leader);
+
+	*bearer = (struct bearer){};
+	if (!slot || !*slot)
+		return false;
+	bearer->slot = *slot;
+	read_slot(bearer);
+	return true;
+}
+
+/* cgroup programs answer 1 for yes and 0 for EPERM. */
+static __always_inline int judge_sockaddr(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
+{
+	struct attempt attempt = {};
+	struct bearer bearer;
+
+	if (!mirrored_subject(&bearer))
+		return 1;
+	endpoint->direction = NET_CONNECT;
+	endpoint->protocol = ctx->protocol;
+	endpoint->port = __builtin_bswap16(ctx->user_port);
+	if ((endpoint->protocol == IPPROTO_TCP || endpoint->protocol == IPPROTO_UDP) &&
+	    in_force(&bearer) && endpoint_allowed(&bearer, endpoint))
+		return 1;
+	fill_attempt(&attempt, endpoint);
+	return !tell(&bearer, &attempt, NULL);
+}
+
+static __always_inline int judge_v4(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint = {};
+
+	map_v4(endpoint.address, ctx->user_ip4);
+	return judge_sockaddr(ctx, &endpoint);
+}
+
+static __always_inline int judge_v6(struct bpf_sock_addr *ctx)
+{
+	struct endpoint endpoint = {};
+	__u32 word;
+
+	/* one by one: the verifier takes no other access to these words */
+#pragma unroll
+	for (word = 0; word < 4; word++) {
+		__u32 value = *(volatile __u32 *)&ctx->user_ip6[word];
+
+		__builtin_memcpy(endpoint.address + 4 * word, &value, sizeof(value));
+	}
+	return judge_sockaddr(ctx, &endpoint);
+}
+
+SEC("cgroup/connect4")
+int connect4(struct bpf_sock_addr *ctx)
+{
+	if (outside())
+		return 1;
+	return judge_v4(ctx) ? 1 : 0;
+}
+
+SEC("cgroup/connect6")
+int connect6(struct bpf_sock_addr *ctx)
+{
+	if (outside())
+		return 1;
+	return judge_v6(ctx) ? 1 : 0;
+}
+
+SEC("cgroup/sendmsg4")
+int sendmsg4(struct bpf_sock_addr *ctx)
+{
+	if (outside())
+		return 1;
+	return judge_v4(ctx) ? 1 : 0;
+}
+
+SEC("cgroup/sendmsg6")
+int sendmsg6(struct bpf_sock_addr *ctx)
+{
+	if (outside())
+		return 1;
+	return judge_v6(ctx) ? 1 : 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";
