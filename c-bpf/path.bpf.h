@@ -16,12 +16,32 @@
 /* Walks that a concurrent rename may spoil before the operation is refused. */
 #define WALK_TRIES 8
 
+enum walk_result {
+	WALKING = 0,
+	WALK_DONE = 1,
+	WALK_TOO_LONG = 2,
+	WALK_DISCONNECTED = 3,
+};
+
+/* Where a walk stands. In the scratch, not on the stack: the verifier would follow every value. */
+struct walk {
+	__u64 dentry;
+	__u64 mount;  /* struct mount */
+	__u64 root;   /* mnt_root of that mount */
+	__u64 self;   /* struct pid of the current process */
+	__u32 at;     /* first byte written, from the start of scratch->path */
+	__u32 leaf;   /* bytes of the last component */
+	__u32 result; /* enum walk_result */
+	__u32 pad;
+};
+
 /*
  * The path is written backwards and ends at a fixed place; a trie key starts 4 bytes before the
  * path (prefixlen), and bytes beyond the end stay zero for ever, so the key needs no copy.
  */
 struct scratch {
 	__u64 mount; /* vfsmount that this thread holds write access to, for dentry-only hooks */
+	struct walk walk;
 	__u8 head[sizeof(__u32)];
 	__u8 path[WALK_MAX];
 	__u8 tail[RULE_MAX];
@@ -38,26 +58,6 @@ struct {
 } scratches SEC(".maps");
 
 extern const void rename_lock __ksym;
-
-enum walk_result {
-	WALKING = 0,
-	WALK_DONE = 1,
-	WALK_TOO_LONG = 2,
-	WALK_DISCONNECTED = 3,
-	WALK_RACED = 4,
-};
-
-struct walk {
-	__u64 dentry;
-	__u64 mount; /* struct mount */
-	__u64 root;  /* mnt_root of that mount */
-	struct scratch *scratch;
-	__u64 self;   /* struct pid of the current process */
-	__u32 at;     /* first byte written, from the start of scratch->path */
-	__u32 leaf;   /* bytes of the last component */
-	__u32 result; /* enum walk_result */
-	__u32 pad;
-};
 
 /* d_parent and d_name as they lie in struct dentry, read at once where they are neighbours. */
 struct dentry_name {
@@ -102,9 +102,15 @@ static __always_inline __u64 proc_pid(__u64 address, __u64 parent)
 	return (__u64)pid;
 }
 
-static long walk_step(__u64 index, struct walk *walk)
+/* bpf_loop takes a pointer to the stack only. */
+struct walk_cursor {
+	struct scratch *scratch;
+};
+
+static long walk_step(__u64 index, struct walk_cursor *cursor)
 {
-	struct scratch *scratch = walk->scratch;
+	struct scratch *scratch = cursor->scratch;
+	struct walk *walk = &scratch->walk;
 	struct dentry_name name = {};
 	__u32 length, at;
 	__u64 pid;
@@ -193,47 +199,60 @@ static __always_inline __u32 rename_sequence(void)
 	return sequence;
 }
 
+/* Not static, here and below: the verifier checks a global function once, not anew at every call.
+ */
+__noinline int walk_once(struct scratch *scratch, __u64 dentry, __u64 mount)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct walk_cursor cursor = {.scratch = scratch};
+	struct walk *walk;
+
+	if (!scratch)
+		return WALK_DISCONNECTED;
+	walk = &scratch->walk;
+	walk->dentry = dentry;
+	walk->mount = mount;
+	walk->root = (__u64)BPF_CORE_READ((struct mount *)mount, mnt.mnt_root);
+	walk->self = (__u64)BPF_CORE_READ(task, signal, pids[1]);
+	walk->at = WALK_MAX - 1;
+	walk->leaf = 0;
+	walk->result = WALKING;
+	bpf_loop(WALK_STEPS, walk_step, &cursor, 0);
+	return walk->result;
+}
+
 /*
  * Writes the path of (dentry, vfsmount) into scratch->path, from `at` to the end, and returns `at`;
  * else a negative enum reason. The leaf's length comes back for the near/deep decision of a rule.
- * Not static: the verifier checks a global function once, not anew at every call.
  */
 __noinline int walk_path(struct scratch *scratch, __u64 dentry, __u64 vfsmount, __u32 *leaf)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct walk walk = {};
-	__u32 sequence, try;
-	__u64 mount;
+	__u64 mount = vfsmount - bpf_core_field_offset(struct mount, mnt);
+	__u32 sequence, try, at;
+	int result;
 
 	if (!scratch || !leaf)
 		return -REASON_MEMORY;
-	mount = vfsmount - bpf_core_field_offset(struct mount, mnt);
-	walk.self = (__u64)BPF_CORE_READ(task, signal, pids[1]);
 	for (try = 0; try < WALK_TRIES; try++) {
 		sequence = rename_sequence();
-		walk.dentry = dentry;
-		walk.mount = mount;
-		walk.root = (__u64)BPF_CORE_READ((struct mount *)mount, mnt.mnt_root);
-		walk.scratch = scratch;
-		walk.at = WALK_MAX - 1;
-		walk.leaf = 0;
-		walk.result = WALKING;
-		bpf_loop(WALK_STEPS, walk_step, &walk, 0);
+		result = walk_once(scratch, dentry, mount);
 		if (!(sequence & 1) && rename_sequence() == sequence)
 			goto stable;
 	}
 	return -REASON_RACE;
 
 stable:
-	if (walk.result != WALK_DONE)
+	if (result != WALK_DONE)
 		return -REASON_UNNAMEABLE;
-	if (walk.at == WALK_MAX - 1) {
-		walk.at = WALK_MAX - 2;
-		scratch->path[walk.at] = '/';
-		walk.leaf = 0;
+	at = scratch->walk.at;
+	*leaf = scratch->walk.leaf;
+	if (at >= WALK_MAX - 1) {
+		/* the root itself: no component was written */
+		at = WALK_MAX - 2;
+		scratch->path[at] = '/';
+		*leaf = 0;
 	}
-	*leaf = walk.leaf;
-	return walk.at;
+	return at;
 }
 
 /* Whether the mount hangs in the mount namespace of the current task. */

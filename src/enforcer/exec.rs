@@ -1,0 +1,226 @@
+//! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
+use crate::artifact::capability::CapabilityName;
+use crate::bpf::btf::KernelTypes;
+use crate::bpf::object::Object;
+use crate::bpf::sys;
+use crate::bpf::table::{Table, Write};
+
+/// Rounds of adoption before a fork storm is called one.
+const ADOPTION_ROUNDS: u32 = 64;
+
+pub(super) struct Exec {
+    object: Object<sys::exec_bpf>,
+    subjects: Table<sys::subject_key, sys::subject>,
+    claims: Table<sys::claim_key, sys::claim>,
+    claim_names: Table<sys::claim_name_key, u32>,
+    mirror: Table<u64, u32>,
+    /// Processes labelled by adoption since load, as last read.
+    adopted: Cell<u64>,
+}
+
+/// A file as the kernel's hooks will see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    pub ino: u64,
+    /// s_dev, `major << 20 | minor`; not always st_dev.
+    pub dev: u32,
+    pub generation: u32,
+    /// The magic number of its file system, as in linux/magic.h.
+    pub magic: u64,
+    /// Open descriptors that can write to it, at that moment.
+    pub writers: i32,
+}
+
+impl Identity {
+    fn key(&self) -> sys::subject_key {
+        sys::subject_key {
+            ino: self.ino,
+            dev: self.dev,
+            generation: self.generation,
+        }
+    }
+}
+
+impl Exec {
+    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
+        let object = Object::<sys::exec_bpf>::load(root, types)?;
+        object.spare(std::process::id());
+        Ok(Self {
+            subjects: Table::new(object.map("subjects")?, "subjects")?,
+            claims: Table::new(object.map("claims")?, "claims")?,
+            claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
+            mirror: Table::new(object.map("mirror")?, "mirror")?,
+            adopted: Cell::new(0),
+            object,
+        })
+    }
+
+    pub(super) fn object(&self) -> &Object<sys::exec_bpf> {
+        &self.object
+    }
+
+    /// What the kernel knows of an open file, and its path as rules see it (None if it has none there).
+    pub(super) fn identify(&self, file: &File) -> Result<(Identity, Option<String>), Error> {
+        let seen = self.object.identify(file.as_fd())?;
+        let length = (seen.length as usize).min(seen.path.len());
+        let path = (seen.error == 0)
+            .then(|| String::from_utf8(seen.path[..length].to_vec()).ok())
+            .flatten();
+        let identity = Identity {
+            ino: seen.key.ino,
+            dev: seen.key.dev,
+            generation: seen.key.generation,
+            magic: seen.magic,
+            writers: seen.writers,
+        };
+        Ok((identity, path))
+    }
+
+    /// From now on nobody writes to the file, and running it is a matter of the slot.
+    pub(super) fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
+        let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let subject = sys::subject { slot, flags };
+        self.subjects
+            .write(&identity.key(), &subject, Write::Replace)?;
+        Ok(())
+    }
+
+    pub(super) fn unbind(&self, identity: &Identity) -> Result<(), Error> {
+        self.subjects.remove(&identity.key())?;
+        Ok(())
+    }
+
+    pub(super) fn bound(&self, identity: &Identity) -> Result<Option<u32>, Error> {
+        Ok(self.subjects.lookup(&identity.key())?.map(|s| s.slot))
+    }
+
+    /// All bound identities with their slots.
+    pub(super) fn bindings(&self) -> Result<Vec<(Identity, u32)>, Error> {
+        let entries = self.subjects.entries()?;
+        Ok(entries
+            .into_iter()
+            .map(|(key, subject)| {
+                let identity = Identity {
+                    ino: key.ino,
+                    dev: key.dev,
+                    generation: key.generation,
+                    magic: 0,
+                    writers: 0,
+                };
+                (identity, subject.slot)
+            })
+            .collect())
+    }
+
+    /// Nothing runs under this path on this device but what is bound.
+    pub(super) fn claim(&self, dev: u32, path: &str, slot: u32) -> Result<(), Error> {
+        let name = name_key(dev, path);
+        self.claim_names.write(&name, &slot, Write::Replace)?;
+        self.claims
+            .write(&claim_key(dev, path), &sys::claim { slot }, Write::Replace)?;
+        Ok(())
+    }
+
+    /// Ends a claim. The name's filter stays if another claim has the same last component.
+    pub(super) fn unclaim(&self, dev: u32, path: &str) -> Result<(), Error> {
+        self.claims.remove(&claim_key(dev, path))?;
+        let name = name_key(dev, path);
+        let shared = self.claims.keys()?.iter().any(|other| {
+            let length = other.path.iter().position(|b| *b == 0).unwrap_or(0);
+            let text = String::from_utf8_lossy(&other.path[..length]);
+            sys::bytes_of(&name_key(other.dev, &text)) == sys::bytes_of(&name)
+        });
+        if !shared {
+            self.claim_names.remove(&name)?;
+        }
+        Ok(())
+    }
+
+    /// All claims: device, path, slot.
+    pub(super) fn claims(&self) -> Result<Vec<(u32, String, u32)>, Error> {
+        let entries = self.claims.entries()?;
+        Ok(entries
+            .into_iter()
+            .map(|(key, claim)| {
+                let length = key.path.iter().position(|b| *b == 0).unwrap_or(0);
+                let path = String::from_utf8_lossy(&key.path[..length]).into_owned();
+                (key.dev, path, claim.slot)
+            })
+            .collect())
+    }
+
+    /// Binds running tasks until a round finds none. Tells how many processes.
+    pub(super) fn adopt(&self) -> Result<u64, Error> {
+        let before = self.adopted.get();
+        for _ in 0..ADOPTION_ROUNDS {
+            let total = self.object.adopt()?;
+            if self.adopted.replace(total) == total {
+                return Ok(total - before);
+            }
+        }
+        Err(Error::AdoptionDoesNotEnd)
+    }
+
+    /// Running processes by slot.
+    pub(super) fn tasks(&self) -> Result<BTreeMap<u32, u32>, Error> {
+        let mut tasks = BTreeMap::new();
+        for (_, slot) in self.mirror.entries()? {
+            if slot != 0 {
+                *tasks.entry(slot).or_insert(0) += 1;
+            }
+        }
+        Ok(tasks)
+    }
+}
+
+impl Enforcer for Exec {
+    fn domain(&self) -> &'static str {
+        "exec"
+    }
+
+    fn capabilities(&self) -> &'static [CapabilityName] {
+        &[
+            CapabilityName::ProcessExec,
+            CapabilityName::CodeLoad,
+            CapabilityName::CodeGenerate,
+        ]
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        hooks_of(&self.object)
+    }
+
+    fn attach(&self, directory: &Path) -> Result<(), Error> {
+        attach_trampolines(&self.object, directory)
+    }
+    // Its rules are paths and flags: the file domain's trie and the slot hold them.
+}
+
+fn claim_key(dev: u32, path: &str) -> sys::claim_key {
+    let mut key = sys::claim_key {
+        dev,
+        path: [0; sys::RULE_MAX as usize],
+    };
+    let length = path.len().min(key.path.len() - 1);
+    key.path[..length].copy_from_slice(&path.as_bytes()[..length]);
+    key
+}
+
+fn name_key(dev: u32, path: &str) -> sys::claim_name_key {
+    let name = path.rsplit('/').next().unwrap_or_default().as_bytes();
+    let mut key = sys::claim_name_key {
+        dev,
+        name: [0; sys::CLAIM_NAME_MAX as usize],
+    };
+    let length = name.len().min(key.name.len() - 1);
+    key.name[..length].copy_from_slice(&name[..length]);
+    key
+}

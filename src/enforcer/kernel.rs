@@ -1,0 +1,362 @@
+//! The kernel side of the node as one thing: all domains, the slots that tasks point to, the ring.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+
+use super::exec::{Exec, Identity};
+use super::file::FileRules;
+use super::ipc::Ipc;
+use super::network::Network;
+use super::privilege::Privilege;
+use super::{Enforcer, Error, Hook, PIN_ROOT, PlanNumber, Uses, pins};
+use crate::artifact::capability::CapabilityName;
+use crate::bpf::btf::KernelTypes;
+use crate::bpf::link::pinned_program;
+use crate::bpf::ring::Ring;
+use crate::bpf::sys;
+use crate::bpf::table::{Table, Write};
+use crate::plan::Plan;
+
+/// What a slot's tasks are held to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// Never used in this boot: denies.
+    Unknown,
+    /// A plan is in force.
+    Admitted,
+    /// Every hooked operation is denied.
+    Revoked,
+    /// Rejected, waiting, or being examined: does not run.
+    Refused,
+}
+
+/// Whether refusals are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    Enforce,
+    Audit,
+}
+
+/// Counted by the kernel for one slot since boot.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub denied: u64,
+    pub would_deny: u64,
+    /// Decisions of these without a record of their own.
+    pub lost: u64,
+    /// Refusals that the kernel asked for without audit; no record either.
+    pub silent: u64,
+}
+
+/// All programs and maps. Dropping it closes descriptors; what is pinned stays in force.
+pub struct Kernel {
+    exec: Exec,
+    files: FileRules,
+    network: Network,
+    ipc: Ipc,
+    privilege: Privilege,
+    slots: Table<u32, sys::slot>,
+    counts: Table<u32, sys::slot_counts>,
+    ring: Ring,
+    root: PathBuf,
+}
+
+impl Kernel {
+    /// Loads all programs and makes or takes over the pinned maps. Attaches nothing.
+    pub fn load() -> Result<Self, Error> {
+        let root = Path::new(PIN_ROOT);
+        pins::prepare(root)?;
+        let types = KernelTypes::read()?;
+        let exec = Exec::load(root, &types)?;
+        Ok(Self {
+            files: FileRules::load(root, &types)?,
+            network: Network::load(root, &types)?,
+            ipc: Ipc::load(root, &types)?,
+            privilege: Privilege::load(root, &types)?,
+            slots: Table::new(exec.object().map("slots")?, "slots")?,
+            counts: Table::new(exec.object().map("counts")?, "counts")?,
+            ring: Ring::new(exec.object().map("events")?)?,
+            exec,
+            root: root.to_owned(),
+        })
+    }
+
+    /// The table of domains.
+    pub fn domains(&self) -> [&dyn Enforcer; 5] {
+        [
+            &self.exec,
+            &self.files,
+            &self.network,
+            &self.ipc,
+            &self.privilege,
+        ]
+    }
+
+    /// Which capabilities some domain enforces.
+    pub fn enforceable(&self) -> BTreeSet<CapabilityName> {
+        self.domains()
+            .iter()
+            .flat_map(|domain| domain.capabilities())
+            .copied()
+            .collect()
+    }
+
+    /// Attaches this build's programs in the place of whatever is pinned, without a gap.
+    pub fn attach(&self) -> Result<(), Error> {
+        pins::replace(&self.root, |directory| {
+            for domain in self.domains() {
+                domain.attach(directory)?;
+            }
+            if self.any_udp()? {
+                self.network.watch_datagrams(directory, true)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Takes enforcement off this node.
+    pub fn detach(root: &Path) -> Result<(), Error> {
+        pins::remove(&pins::links(root))
+    }
+
+    /// Every hook by domain; true if its link is attached at this moment.
+    pub fn attached(&self) -> BTreeMap<String, bool> {
+        let links = pins::links(&self.root);
+        let is_attached = |hook: &Hook| pinned_program(&links.join(&hook.name)).is_ok();
+        self.domains()
+            .iter()
+            .flat_map(|domain| domain.hooks())
+            .map(|hook| {
+                let attached = hook.loaded && is_attached(&hook);
+                (hook.name, attached)
+            })
+            .collect()
+    }
+
+    /// Hooks that this kernel does not have.
+    pub fn absent_hooks(&self) -> BTreeSet<String> {
+        self.domains()
+            .iter()
+            .flat_map(|domain| domain.hooks())
+            .filter(|hook| !hook.loaded)
+            .map(|hook| hook.name)
+            .collect()
+    }
+
+    /// What the kernel knows of an open file; see [`Identity`]. The path is as rules see it.
+    pub fn identify(&self, file: &File) -> Result<(Identity, Option<String>), Error> {
+        self.exec.identify(file)
+    }
+
+    /// From now on nobody writes to the file, and running it is a matter of the slot.
+    pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
+        self.exec.bind(identity, slot, script)
+    }
+
+    pub fn unbind(&self, identity: &Identity) -> Result<(), Error> {
+        self.exec.unbind(identity)
+    }
+
+    /// The slot that a file is bound to.
+    pub fn bound(&self, identity: &Identity) -> Result<Option<u32>, Error> {
+        self.exec.bound(identity)
+    }
+
+    pub fn bindings(&self) -> Result<Vec<(Identity, u32)>, Error> {
+        self.exec.bindings()
+    }
+
+    pub fn claim(&self, dev: u32, path: &str, slot: u32) -> Result<(), Error> {
+        self.exec.claim(dev, path, slot)
+    }
+
+    pub fn unclaim(&self, dev: u32, path: &str) -> Result<(), Error> {
+        self.exec.unclaim(dev, path)
+    }
+
+    pub fn claims(&self) -> Result<Vec<(u32, String, u32)>, Error> {
+        self.exec.claims()
+    }
+
+    /// Puts a plan into the kernel, beside the one in force. Nothing changes for any task.
+    pub fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
+        for domain in self.domains() {
+            if let Err(error) = domain.stage(number, plan) {
+                // nobody uses the number: what was staged is taken back as far as possible
+                let _ = self.retire(number, plan);
+                return Err(error);
+            }
+        }
+        if u32::from(plan.flags) & sys::PLAN_UDP != 0 {
+            self.network
+                .watch_datagrams(&pins::links(&self.root), true)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a staged plan in force: one store.
+    pub fn commit(
+        &self,
+        slot: u32,
+        number: PlanNumber,
+        plan: &Plan,
+        mode: Mode,
+    ) -> Result<(), Error> {
+        self.write_slot(slot, SlotState::Admitted, mode, plan.flags, number)
+    }
+
+    /// Changes what all tasks of a slot are held to, without a plan: revoked or refused.
+    pub fn close(&self, slot: u32, state: SlotState) -> Result<(), Error> {
+        self.write_slot(slot, state, Mode::Enforce, 0, 0)
+    }
+
+    /// The state of a slot as the kernel holds it.
+    pub fn state(&self, slot: u32) -> Result<(SlotState, Mode, PlanNumber), Error> {
+        let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        let state = match u32::from(held.state) {
+            x if x == sys::slot_state::SLOT_ADMITTED.0 => SlotState::Admitted,
+            x if x == sys::slot_state::SLOT_REVOKED.0 => SlotState::Revoked,
+            x if x == sys::slot_state::SLOT_REFUSED.0 => SlotState::Refused,
+            _ => SlotState::Unknown,
+        };
+        let mode = if u32::from(held.mode) == sys::slot_mode::MODE_AUDIT.0 {
+            Mode::Audit
+        } else {
+            Mode::Enforce
+        };
+        Ok((state, mode, held.plan))
+    }
+
+    /// Whether the kernel holds exactly this plan for the slot.
+    pub fn verify(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
+        let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        if held.plan != number
+            || held.flags != plan.flags
+            || u32::from(held.state) != sys::slot_state::SLOT_ADMITTED.0
+        {
+            return Ok(false);
+        }
+        for domain in self.domains() {
+            if !domain.verify(number, plan)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How often each rule of a plan in force allowed something.
+    pub fn uses(&self, number: PlanNumber) -> Result<Uses, Error> {
+        let mut uses = Uses::new();
+        for domain in self.domains() {
+            uses.extend(domain.uses(number)?);
+        }
+        Ok(uses)
+    }
+
+    /// Removes a plan that no slot points to, and tells its last counts.
+    pub fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        let mut uses = Uses::new();
+        for domain in self.domains() {
+            uses.extend(domain.retire(number, plan)?);
+        }
+        Ok(uses)
+    }
+
+    /// Lets the datagram programs go if no slot that ever declared udp has tasks left.
+    pub fn settle_datagrams(&self, slots_with_udp: &BTreeSet<u32>) -> Result<(), Error> {
+        if self.any_udp()? {
+            return Ok(());
+        }
+        let tasks = self.exec.tasks()?;
+        if slots_with_udp.iter().any(|slot| tasks.contains_key(slot)) {
+            return Ok(());
+        }
+        self.network
+            .watch_datagrams(&pins::links(&self.root), false)
+    }
+
+    /// Binds running tasks of bound executables. Tells how many processes.
+    pub fn adopt(&self) -> Result<u64, Error> {
+        self.exec.adopt()
+    }
+
+    /// Running processes by slot.
+    pub fn tasks(&self) -> Result<BTreeMap<u32, u32>, Error> {
+        self.exec.tasks()
+    }
+
+    /// What the kernel counted for a slot.
+    pub fn totals(&self, slot: u32) -> Result<Totals, Error> {
+        let Some(counts) = self.counts.lookup(&slot)? else {
+            return Ok(Totals::default());
+        };
+        Ok(Totals {
+            denied: counts.denied.iter().sum(),
+            would_deny: counts.would_deny.iter().sum(),
+            lost: counts.lost,
+            silent: counts.silent,
+        })
+    }
+
+    /// All records that wait, and how many were malformed.
+    pub fn drain(&mut self) -> Result<(Vec<sys::event>, u64), Error> {
+        Ok(self.ring.drain()?)
+    }
+
+    /// Readable while records wait.
+    pub fn ring_fd(&self) -> BorrowedFd<'_> {
+        self.ring.as_fd()
+    }
+
+    fn any_udp(&self) -> Result<bool, Error> {
+        let udp = |slot: &sys::slot| {
+            u32::from(slot.state) == sys::slot_state::SLOT_ADMITTED.0
+                && u32::from(slot.flags) & sys::PLAN_UDP != 0
+        };
+        for slot in 1..sys::SLOTS_MAX {
+            match self.slots.lookup(&slot)? {
+                Some(held) if udp(&held) => return Ok(true),
+                // slots are given out in order
+                Some(held) if held.state == 0 => return Ok(false),
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
+    fn write_slot(
+        &self,
+        slot: u32,
+        state: SlotState,
+        mode: Mode,
+        flags: u16,
+        plan: PlanNumber,
+    ) -> Result<(), Error> {
+        let state = match state {
+            SlotState::Unknown => sys::slot_state::SLOT_UNKNOWN,
+            SlotState::Admitted => sys::slot_state::SLOT_ADMITTED,
+            SlotState::Revoked => sys::slot_state::SLOT_REVOKED,
+            SlotState::Refused => sys::slot_state::SLOT_REFUSED,
+        };
+        let mode = match mode {
+            Mode::Enforce => sys::slot_mode::MODE_ENFORCE,
+            Mode::Audit => sys::slot_mode::MODE_AUDIT,
+        };
+        let value = sys::slot {
+            state: state.0 as u8,
+            mode: mode.0 as u8,
+            flags,
+            plan,
+        };
+        Ok(self.slots.write(&slot, &value, Write::Replace)?)
+    }
+}
+
+const EMPTY_SLOT: sys::slot = sys::slot {
+    state: 0,
+    mode: 0,
+    flags: 0,
+    plan: 0,
+};

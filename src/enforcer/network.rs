@@ -1,0 +1,198 @@
+//! Domain network: single endpoints in one hash, networks and port ranges in a list of each plan.
+
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+
+use super::{
+    CGROUP_ROOT, Enforcer, Error, Hook, PlanNumber, Uses, attach_trampolines, hooks_of, pin,
+};
+use crate::artifact::capability::CapabilityName;
+use crate::bpf::btf::KernelTypes;
+use crate::bpf::object::{Kind, Object};
+use crate::bpf::sys::{self, Plain};
+use crate::bpf::table::{MapArray, Table, Write};
+use crate::plan::{EndpointRange, Plan, SingleEndpoint};
+
+/// Judge addressed datagrams; attached only while some artifact declares udp, because everybody's
+/// addressed sends pay for them.
+const DATAGRAM_PROGRAMS: [&str; 2] = ["sendmsg4", "sendmsg6"];
+
+type Ranges = Table<u32, sys::net_range>;
+
+pub(super) struct Network {
+    object: Object<sys::network_bpf>,
+    singles: Table<sys::net_key, sys::net_rule>,
+    ranges: MapArray,
+}
+
+impl Network {
+    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
+        let object = Object::<sys::network_bpf>::load(root, types)?;
+        Ok(Self {
+            singles: Table::new(object.map("net_rules")?, "net_rules")?,
+            ranges: MapArray::new(object.map("net_ranges")?, "net_ranges"),
+            object,
+        })
+    }
+
+    /// Attaches the programs for addressed datagrams, or lets them go.
+    pub(super) fn watch_datagrams(&self, links: &Path, wanted: bool) -> Result<(), Error> {
+        for name in DATAGRAM_PROGRAMS {
+            let path = links.join(name);
+            match (wanted, path.exists()) {
+                (true, false) => self.attach_cgroup(name, links)?,
+                (false, true) => std::fs::remove_file(&path).map_err(|source| Error::Pin {
+                    path: path.clone(),
+                    source,
+                })?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn attach_cgroup(&self, name: &str, directory: &Path) -> Result<(), Error> {
+        let path = PathBuf::from(CGROUP_ROOT);
+        let root = File::open(&path).map_err(|source| Error::Pin { path, source })?;
+        let program = self.object.program(name)?;
+        pin(program.attach_cgroup(root.as_fd())?, directory, name)
+    }
+
+    fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
+        Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
+    }
+
+    fn counted(&self, number: PlanNumber, list: Option<&Ranges>) -> Result<Uses, Error> {
+        let mut uses = Uses::new();
+        for (key, rule) in self.singles.entries()? {
+            if key.plan == number && rule.used != 0 {
+                *uses.entry(rule.rule as u16).or_insert(0) += rule.used;
+            }
+        }
+        if let Some(list) = list {
+            for (_, range) in list.entries()? {
+                if range.rule != 0 && range.used != 0 {
+                    *uses.entry(range.rule).or_insert(0) += range.used;
+                }
+            }
+        }
+        Ok(uses)
+    }
+}
+
+impl Enforcer for Network {
+    fn domain(&self) -> &'static str {
+        "network"
+    }
+
+    fn capabilities(&self) -> &'static [CapabilityName] {
+        &[CapabilityName::NetConnect, CapabilityName::NetListen]
+    }
+
+    fn hooks(&self) -> Vec<Hook> {
+        hooks_of(&self.object)
+    }
+
+    fn attach(&self, directory: &Path) -> Result<(), Error> {
+        attach_trampolines(&self.object, directory)?;
+        for program in self.object.programs() {
+            if program.kind() == Kind::Cgroup && !DATAGRAM_PROGRAMS.contains(&program.name()) {
+                self.attach_cgroup(program.name(), directory)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
+        for (single, rule) in &plan.endpoints {
+            let value = sys::net_rule {
+                used: 0,
+                rule: u32::from(*rule),
+                pad: 0,
+            };
+            self.singles
+                .write(&single_key(number, single), &value, Write::Replace)?;
+        }
+        // one more than needed: the entry of zeroes ends the list
+        let list = Ranges::new_inner_array("plan_ranges", plan.ranges.len() as u32 + 1)?;
+        for (index, range) in plan.ranges.iter().enumerate() {
+            list.write(&(index as u32), &range_value(range), Write::Replace)?;
+        }
+        Ok(self.ranges.place(number, &list)?)
+    }
+
+    fn verify(&self, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
+        for (single, rule) in &plan.endpoints {
+            match self.singles.lookup(&single_key(number, single))? {
+                Some(held) if held.rule == u32::from(*rule) => {}
+                _ => return Ok(false),
+            }
+        }
+        let Some(list) = self.list(number)? else {
+            return Ok(false);
+        };
+        for (index, range) in plan.ranges.iter().enumerate() {
+            let Some(held) = list.lookup(&(index as u32))? else {
+                return Ok(false);
+            };
+            let mut expected = range_value(range);
+            expected.used = held.used;
+            if sys::bytes_of(&expected) != sys::bytes_of(&held) {
+                return Ok(false);
+            }
+        }
+        let end = list.lookup(&(plan.ranges.len() as u32))?;
+        Ok(end.is_some_and(|end| end.protocol == 0))
+    }
+
+    fn uses(&self, number: PlanNumber) -> Result<Uses, Error> {
+        self.counted(number, self.list(number)?.as_ref())
+    }
+
+    fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        let list = self.list(number)?;
+        // ends once no program is inside: what is counted after this is complete
+        self.ranges.clear(number)?;
+        let uses = self.counted(number, list.as_ref())?;
+        for single in plan.endpoints.keys() {
+            self.singles.remove(&single_key(number, single))?;
+        }
+        Ok(uses)
+    }
+}
+
+fn direction(listen: bool) -> u8 {
+    if listen {
+        sys::net_direction::NET_LISTEN.0 as u8
+    } else {
+        sys::net_direction::NET_CONNECT.0 as u8
+    }
+}
+
+fn single_key(plan: PlanNumber, single: &SingleEndpoint) -> sys::net_key {
+    sys::net_key {
+        plan,
+        direction: direction(single.listen),
+        protocol: single.protocol,
+        port: single.port,
+        address: single.address,
+    }
+}
+
+fn range_value(range: &EndpointRange) -> sys::net_range {
+    let words = |bytes: &[u8; 16]| {
+        let (high, low) = bytes.split_at(8);
+        let word = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
+        [word(high), word(low)]
+    };
+    let mut value = sys::net_range::zeroed();
+    value.address = words(&range.address);
+    value.mask = words(&range.mask);
+    value.port_first = range.port_first;
+    value.port_last = range.port_last;
+    value.direction = direction(range.listen);
+    value.protocol = range.protocol;
+    value.rule = range.rule;
+    value
+}

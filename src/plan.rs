@@ -1,0 +1,590 @@
+//! What an envelope means to the kernel: all rules of one artifact, folded so that one lookup decides.
+//! Pure; loading a plan is the enforcers' part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use crate::admission::Effective;
+use crate::artifact::capability::{Capability, CapabilityName};
+use crate::artifact::endpoint::{Endpoint, Protocol};
+use crate::artifact::pattern::{Pattern, PatternKind};
+use crate::artifact::protected;
+use crate::bpf::sys;
+
+/// Rights of files, in the order of `enum right` in c-bpf/cartouche.h.
+const FILE_RIGHTS: [(usize, CapabilityName); 7] = [
+    (sys::right::RIGHT_READ.0 as usize, CapabilityName::FsRead),
+    (sys::right::RIGHT_WRITE.0 as usize, CapabilityName::FsWrite),
+    (
+        sys::right::RIGHT_CREATE.0 as usize,
+        CapabilityName::FsCreate,
+    ),
+    (
+        sys::right::RIGHT_DELETE.0 as usize,
+        CapabilityName::FsDelete,
+    ),
+    (
+        sys::right::RIGHT_SETUID.0 as usize,
+        CapabilityName::FsSetuid,
+    ),
+    (
+        sys::right::RIGHT_EXEC.0 as usize,
+        CapabilityName::ProcessExec,
+    ),
+    (sys::right::RIGHT_LOAD.0 as usize, CapabilityName::CodeLoad),
+];
+
+/// A byte that no rule can contain stands for "any other name".
+const ANY_NAME: &str = "\u{1}";
+
+/// Read and written by everything that was ever linked; no envelope has to say so.
+const IMPLIED_DEVICES: [&str; 5] = [
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+];
+
+/// All rules of one artifact.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// By the bytes of the trie's key: an exact rule ends in NUL.
+    pub files: BTreeMap<Vec<u8>, FileNode>,
+    /// One address and one port each.
+    pub endpoints: BTreeMap<SingleEndpoint, u16>,
+    /// Networks and ranges of ports.
+    pub ranges: Vec<EndpointRange>,
+    /// PLAN_* of c-bpf/cartouche.h.
+    pub flags: u16,
+    /// Rule n is `rules[n - 1]`; 0 is "no rule".
+    pub rules: Vec<Rule>,
+}
+
+/// One declared line of an envelope, as audit lines and counters name it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rule {
+    pub capability: CapabilityName,
+    /// The path or endpoint.
+    pub text: String,
+    /// Where it came from: the capability itself, a profile, or `implied`.
+    pub origin: String,
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.capability, self.text)
+    }
+}
+
+/// The rights of everything whose longest match a key is; see `struct file_rule`.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct FileNode {
+    pub near: [u16; sys::right::RIGHTS.0 as usize],
+    pub deep: [u16; sys::right::RIGHTS.0 as usize],
+    /// Rights that an exact rule grants; only these open a device.
+    pub exact: u8,
+    /// A rule begins here or below, in a place where the subject could rename.
+    pub ancestor: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SingleEndpoint {
+    pub listen: bool,
+    /// IPPROTO_*.
+    pub protocol: u8,
+    /// IPv4 as v4-mapped.
+    pub address: [u8; 16],
+    pub port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EndpointRange {
+    pub listen: bool,
+    pub protocol: u8,
+    pub address: [u8; 16],
+    pub mask: [u8; 16],
+    pub port_first: u16,
+    pub port_last: u16,
+    pub rule: u16,
+}
+
+/// Why an envelope cannot be a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Error {
+    TooManyRules(usize),
+    TooManyRanges(usize),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooManyRules(count) => write!(
+                f,
+                "The envelope has {count} rules and the kernel takes at most {}",
+                u16::MAX
+            ),
+            Self::TooManyRanges(count) => write!(
+                f,
+                "The envelope has {count} endpoints with a network or a range of ports and the kernel \
+                 takes at most {}",
+                sys::NET_RANGES_MAX
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// One capability and the numbers of its rules.
+struct Numbered {
+    capability: Capability,
+    paths: BTreeMap<Pattern, u16>,
+}
+
+impl Plan {
+    /// Folds an envelope. `loaders` are the interpreters that its executables need (PT_INTERP, `#!`):
+    /// implied, as the executables themselves.
+    pub fn compile(effective: &Effective, loaders: &BTreeSet<String>) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        let mut numbered = Vec::new();
+        for (capability, origin) in capabilities(effective, loaders) {
+            let mut paths = BTreeMap::new();
+            for path in &capability.paths {
+                paths.insert(path.clone(), plan.number(&capability, path, &origin)?);
+            }
+            for endpoint in &capability.endpoints {
+                let number = plan.number(&capability, endpoint, &origin)?;
+                plan.add_endpoint(capability.name, endpoint, number);
+            }
+            if capability.name == CapabilityName::CodeGenerate {
+                plan.flags |= sys::PLAN_CODE_GENERATE as u16;
+            }
+            numbered.push(Numbered { capability, paths });
+        }
+        if plan.ranges.len() > sys::NET_RANGES_MAX as usize {
+            return Err(Error::TooManyRanges(plan.ranges.len()));
+        }
+        for key in keys(&numbered) {
+            let node = fold(&key, &numbered);
+            plan.files.insert(key, node);
+        }
+        plan.mark_ancestors(&numbered);
+        Ok(plan)
+    }
+
+    /// The rule of a number that the kernel reported.
+    pub fn rule(&self, number: u16) -> Option<&Rule> {
+        self.rules.get(usize::from(number).checked_sub(1)?)
+    }
+
+    fn number(
+        &mut self,
+        capability: &Capability,
+        text: &impl fmt::Display,
+        origin: &str,
+    ) -> Result<u16, Error> {
+        self.rules.push(Rule {
+            capability: capability.name,
+            text: text.to_string(),
+            origin: origin.to_owned(),
+        });
+        u16::try_from(self.rules.len()).map_err(|_| Error::TooManyRules(self.rules.len()))
+    }
+
+    fn add_endpoint(&mut self, name: CapabilityName, endpoint: &Endpoint, rule: u16) {
+        let listen = name == CapabilityName::NetListen;
+        let protocol = match endpoint.protocol() {
+            Protocol::Tcp => libc::IPPROTO_TCP as u8,
+            Protocol::Udp => libc::IPPROTO_UDP as u8,
+        };
+        let (address, prefix) = endpoint.network();
+        let ports = endpoint.ports();
+        self.flags |= sys::PLAN_NET_ANY as u16;
+        if endpoint.protocol() == Protocol::Udp {
+            self.flags |= sys::PLAN_UDP as u16;
+        }
+        if prefix == 128 && ports.start() == ports.end() {
+            let single = SingleEndpoint {
+                listen,
+                protocol,
+                address,
+                port: *ports.start(),
+            };
+            self.endpoints.entry(single).or_insert(rule);
+        } else {
+            self.ranges.push(EndpointRange {
+                listen,
+                protocol,
+                address,
+                mask: mask(prefix),
+                port_first: *ports.start(),
+                port_last: *ports.end(),
+                rule,
+            });
+        }
+    }
+
+    /// A subject may not rename an ancestor of any of its rules: what lies below would fall under
+    /// another rule. Only places where it may create or delete at all need the mark.
+    fn mark_ancestors(&mut self, numbered: &[Numbered]) {
+        let mut bases = BTreeSet::new();
+        for entry in numbered {
+            for pattern in entry
+                .capability
+                .paths
+                .iter()
+                .chain(&entry.capability.except)
+            {
+                let mut base = match pattern.kind() {
+                    PatternKind::Children | PatternKind::Subtree => pattern.base(),
+                    PatternKind::Exact | PatternKind::NamePrefix => parent(pattern.base()),
+                };
+                while base != "/" && bases.insert(base.to_owned()) {
+                    base = parent(base);
+                }
+            }
+        }
+        for base in bases {
+            let mut key = base.into_bytes();
+            key.push(0);
+            let mut node = self
+                .files
+                .get(&key)
+                .cloned()
+                .unwrap_or_else(|| fold(&key, numbered));
+            let moves = [sys::right::RIGHT_CREATE, sys::right::RIGHT_DELETE]
+                .iter()
+                .any(|right| node.near[right.0 as usize] != 0);
+            if moves {
+                node.ancestor = true;
+                self.files.insert(key, node);
+            }
+        }
+    }
+}
+
+/// The envelope's capabilities, the implied ones, and Cartouche's own files carved out of all.
+fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capability, String)> {
+    let mut all: Vec<(Capability, String)> = effective
+        .capabilities
+        .iter()
+        .map(|entry| (entry.capability.clone(), entry.origin.clone()))
+        .collect();
+    let devices = IMPLIED_DEVICES.iter().map(|path| (*path).to_owned());
+    let code: BTreeSet<String> = effective
+        .executables
+        .iter()
+        .map(|executable| executable.path.clone())
+        .chain(loaders.iter().cloned())
+        .collect();
+    for (name, paths) in [
+        (
+            CapabilityName::FsRead,
+            devices.clone().chain(code.clone()).collect::<Vec<_>>(),
+        ),
+        (CapabilityName::FsWrite, devices.collect()),
+        (CapabilityName::CodeLoad, code.into_iter().collect()),
+    ] {
+        let mut capability = Capability::new(name);
+        capability.paths = paths
+            .iter()
+            .filter_map(|path| Pattern::parse(path).ok())
+            .collect();
+        all.push((capability, "implied".to_owned()));
+    }
+    for (capability, _) in &mut all {
+        if capability.name.alters_files() || capability.name == CapabilityName::IpcUnix {
+            carve_out(capability);
+        }
+    }
+    all
+}
+
+/// Takes Cartouche's own files out of a broader rule.
+fn carve_out(capability: &mut Capability) {
+    for own in protected::PATHS {
+        for text in [own.to_owned(), format!("{own}/**")] {
+            let Ok(pattern) = Pattern::parse(&text) else {
+                continue;
+            };
+            let broader =
+                |path: &Pattern| path.covers(&pattern) && !protected::is_protected(path.base());
+            if capability.paths.iter().any(broader) {
+                capability.except.insert(pattern);
+            }
+        }
+    }
+}
+
+/// The trie's keys that a set of capabilities needs.
+fn keys(numbered: &[Numbered]) -> BTreeSet<Vec<u8>> {
+    let mut keys = BTreeSet::new();
+    for entry in numbered {
+        for pattern in entry
+            .capability
+            .paths
+            .iter()
+            .chain(&entry.capability.except)
+        {
+            let base = pattern.base().as_bytes();
+            let exact = [base, b"\0"].concat();
+            let below = if base == b"/" {
+                b"/".to_vec()
+            } else {
+                [base, b"/"].concat()
+            };
+            match pattern.kind() {
+                PatternKind::Exact => keys.extend([exact]),
+                PatternKind::NamePrefix => keys.extend([base.to_vec()]),
+                PatternKind::Children => keys.extend([below]),
+                PatternKind::Subtree => keys.extend([exact, below]),
+            }
+        }
+    }
+    keys
+}
+
+/// What holds for all paths whose longest key is this one: asked of the capabilities themselves, with a
+/// name that no rule contains.
+fn fold(key: &[u8], numbered: &[Numbered]) -> FileNode {
+    let text = String::from_utf8_lossy(key);
+    let (near, deep, exact) = match text.strip_suffix('\0') {
+        Some("/") => ("/".to_owned(), format!("/{ANY_NAME}/{ANY_NAME}"), true),
+        Some(path) => (
+            path.to_owned(),
+            format!("{path}/{ANY_NAME}/{ANY_NAME}"),
+            true,
+        ),
+        None => (
+            format!("{text}{ANY_NAME}"),
+            format!("{text}{ANY_NAME}/{ANY_NAME}"),
+            false,
+        ),
+    };
+    let mut node = FileNode::default();
+    for (right, name) in FILE_RIGHTS {
+        node.near[right] = granting(name, &near, numbered).unwrap_or(0);
+        node.deep[right] = granting(name, &deep, numbered).unwrap_or(0);
+        if exact && named_exactly(name, &near, numbered) {
+            node.exact |= 1 << right;
+        }
+    }
+    node
+}
+
+/// The most specific rule of a right that grants a path.
+fn granting(name: CapabilityName, path: &str, numbered: &[Numbered]) -> Option<u16> {
+    numbered
+        .iter()
+        .filter(|entry| entry.capability.name == name && entry.capability.grants_path(path))
+        .flat_map(|entry| &entry.paths)
+        .filter(|(pattern, _)| pattern.matches(path))
+        .max_by_key(|(pattern, _)| pattern.specificity())
+        .map(|(_, number)| *number)
+}
+
+fn named_exactly(name: CapabilityName, path: &str, numbered: &[Numbered]) -> bool {
+    numbered.iter().any(|entry| {
+        entry.capability.name == name
+            && entry.capability.grants_path(path)
+            && entry
+                .paths
+                .keys()
+                .any(|pattern| pattern.kind() == PatternKind::Exact && pattern.base() == path)
+    })
+}
+
+fn parent(path: &str) -> &str {
+    match path.rfind('/') {
+        None | Some(0) => "/",
+        Some(slash) => &path[..slash],
+    }
+}
+
+/// The bits of an address that a prefix fixes.
+fn mask(prefix: u8) -> [u8; 16] {
+    let bits = u128::MAX
+        .checked_shl(128 - u32::from(prefix.min(128)))
+        .unwrap_or(0);
+    bits.to_be_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::admission::{BoundExecutable, EffectiveCapability};
+    use proptest::prelude::*;
+
+    const READ: usize = sys::right::RIGHT_READ.0 as usize;
+    const WRITE: usize = sys::right::RIGHT_WRITE.0 as usize;
+    const CREATE: usize = sys::right::RIGHT_CREATE.0 as usize;
+
+    fn capability(name: CapabilityName, paths: &[&str], except: &[&str]) -> Capability {
+        let mut capability = Capability::new(name);
+        capability.paths = paths.iter().map(|p| Pattern::parse(p).unwrap()).collect();
+        capability.except = except.iter().map(|p| Pattern::parse(p).unwrap()).collect();
+        capability
+    }
+
+    fn effective(capabilities: Vec<Capability>) -> Effective {
+        Effective {
+            id: "a".into(),
+            version: "1".into(),
+            publisher: "p".into(),
+            description: None,
+            digest: String::new(),
+            executables: vec![BoundExecutable {
+                path: "/usr/bin/tool".into(),
+                sha256: String::new(),
+                script: false,
+            }],
+            capabilities: capabilities
+                .into_iter()
+                .map(|capability| EffectiveCapability {
+                    origin: capability.name.to_string(),
+                    capability,
+                })
+                .collect(),
+            narrowed: Vec::new(),
+        }
+    }
+
+    fn compile(capabilities: Vec<Capability>) -> Plan {
+        Plan::compile(&effective(capabilities), &BTreeSet::new()).unwrap()
+    }
+
+    /// The kernel's lookup, in Rust: longest key that is a prefix of the path with its NUL.
+    fn rule_for(plan: &Plan, right: usize, path: &str) -> u16 {
+        let bytes = [path.as_bytes(), b"\0"].concat();
+        let found = plan
+            .files
+            .iter()
+            .filter(|(key, _)| bytes.starts_with(key))
+            .max_by_key(|(key, _)| key.len());
+        let Some((key, node)) = found else { return 0 };
+        if path[key.len().min(path.len())..].contains('/') {
+            node.deep[right]
+        } else {
+            node.near[right]
+        }
+    }
+
+    #[test]
+    fn the_most_specific_rule_of_a_right_decides() {
+        let plan = compile(vec![
+            capability(CapabilityName::FsRead, &["/srv/**"], &["/srv/keys/**"]),
+            capability(CapabilityName::FsWrite, &["/srv/*"], &[]),
+        ]);
+
+        assert_ne!(rule_for(&plan, READ, "/srv/a/b/c"), 0);
+        assert_eq!(rule_for(&plan, READ, "/srv/keys/a"), 0);
+        assert_eq!(rule_for(&plan, READ, "/srv/keys"), 0);
+        assert_ne!(rule_for(&plan, READ, "/srv"), 0);
+        assert_ne!(rule_for(&plan, WRITE, "/srv/a"), 0);
+        assert_eq!(rule_for(&plan, WRITE, "/srv/a/b"), 0);
+        assert_eq!(rule_for(&plan, WRITE, "/srv"), 0);
+    }
+
+    #[test]
+    fn an_exception_binds_its_own_capability_only() {
+        let plan = compile(vec![
+            capability(CapabilityName::FsRead, &["/srv/**"], &["/srv/keys/**"]),
+            capability(CapabilityName::FsRead, &["/srv/keys/public"], &[]),
+        ]);
+
+        assert_ne!(rule_for(&plan, READ, "/srv/keys/public"), 0);
+        assert_eq!(rule_for(&plan, READ, "/srv/keys/private"), 0);
+    }
+
+    #[test]
+    fn devices_need_an_exact_rule() {
+        let plan = compile(vec![capability(
+            CapabilityName::FsRead,
+            &["/dev/**", "/dev/kvm"],
+            &[],
+        )]);
+
+        assert_eq!(plan.files[b"/dev/kvm\0".as_slice()].exact, 1 << READ);
+        assert_eq!(plan.files[b"/dev\0".as_slice()].exact, 0);
+    }
+
+    #[test]
+    fn the_own_executable_and_the_usual_devices_are_implied() {
+        let plan = compile(vec![capability(CapabilityName::FsRead, &["/x"], &[])]);
+
+        assert_ne!(rule_for(&plan, READ, "/usr/bin/tool"), 0);
+        assert_ne!(rule_for(&plan, WRITE, "/dev/null"), 0);
+        assert_eq!(rule_for(&plan, WRITE, "/usr/bin/tool"), 0);
+    }
+
+    #[test]
+    fn cartouche_s_own_files_are_carved_out_of_broader_rules() {
+        let plan = compile(vec![capability(CapabilityName::FsWrite, &["/var/**"], &[])]);
+
+        assert_ne!(rule_for(&plan, WRITE, "/var/lib/other"), 0);
+        assert_eq!(rule_for(&plan, WRITE, "/var/lib/cartouche"), 0);
+        assert_eq!(rule_for(&plan, WRITE, "/var/lib/cartouche/audit.jsonl"), 0);
+    }
+
+    #[test]
+    fn an_ancestor_of_a_rule_is_marked_where_it_could_be_renamed() {
+        let plan = compile(vec![
+            capability(CapabilityName::FsCreate, &["/srv/app/**"], &[]),
+            capability(CapabilityName::FsRead, &["/srv/app/conf/open"], &[]),
+        ]);
+
+        assert!(plan.files[b"/srv/app/conf\0".as_slice()].ancestor);
+        assert!(plan.files[b"/srv/app\0".as_slice()].ancestor);
+        assert!(!plan.files.contains_key(b"/srv\0".as_slice()));
+        assert_ne!(rule_for(&plan, CREATE, "/srv/app/conf"), 0);
+    }
+
+    #[test]
+    fn single_endpoints_and_ranges_are_kept_apart() {
+        let mut listen = Capability::new(CapabilityName::NetListen);
+        listen.endpoints = ["tcp://127.0.0.1:80", "udp://10.0.0.0/8:53-54"]
+            .iter()
+            .map(|text| Endpoint::parse(text).unwrap())
+            .collect();
+
+        let plan = compile(vec![listen]);
+
+        assert_eq!(plan.endpoints.len(), 1);
+        assert_eq!(plan.ranges[0].mask[..13], [0xff; 13]);
+        assert_eq!(plan.ranges[0].mask[13..], [0; 3]);
+        assert_eq!(u32::from(plan.flags), sys::PLAN_NET_ANY | sys::PLAN_UDP);
+    }
+
+    fn any_pattern() -> impl Strategy<Value = Pattern> {
+        proptest::string::string_regex("(/[ab]{1,2}){1,3}(|\\*|/\\*|/\\*\\*)")
+            .unwrap()
+            .prop_map(|text| Pattern::parse(&text).unwrap())
+    }
+
+    proptest! {
+        /// The folded trie says what the capabilities say, for every path.
+        #[test]
+        fn folding_keeps_the_meaning(
+            rules in proptest::collection::vec(
+                (proptest::collection::btree_set(any_pattern(), 1..4),
+                 proptest::collection::btree_set(any_pattern(), 0..3)), 1..4),
+            path in "(/[abc]{1,3}){1,5}",
+        ) {
+            let capabilities: Vec<Capability> = rules
+                .into_iter()
+                .map(|(paths, except)| {
+                    let mut capability = Capability::new(CapabilityName::FsRead);
+                    capability.paths = paths;
+                    capability.except = except;
+                    capability
+                })
+                .collect();
+            let expected = capabilities.iter().any(|c| c.grants_path(&path));
+
+            let plan = compile(capabilities);
+
+            prop_assert_eq!(rule_for(&plan, READ, &path) != 0, expected);
+        }
+    }
+}
