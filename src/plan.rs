@@ -229,6 +229,12 @@ impl Plan {
     /// another rule. Only places where it may create or delete at all need the mark.
     fn mark_ancestors(&mut self, numbered: &[Numbered]) {
         let mut bases = BTreeSet::new();
+        for own in protected::PATHS {
+            let mut base = own;
+            while base != "/" && bases.insert(base.to_owned()) {
+                base = parent(base);
+            }
+        }
         for entry in numbered {
             for pattern in entry
                 .capability
@@ -525,6 +531,13 @@ mod tests {
         assert_ne!(rule_for(&plan, WRITE, "/var/lib/other"), 0);
         assert_eq!(rule_for(&plan, WRITE, "/var/lib/cartouche"), 0);
         assert_eq!(rule_for(&plan, WRITE, "/var/lib/cartouche/audit.jsonl"), 0);
+    }
+
+    #[test]
+    fn an_ancestor_of_cartouche_s_own_files_is_marked_where_it_could_be_renamed() {
+        let plan = compile(vec![capability(CapabilityName::FsDelete, &["/var/*"], &[])]);
+
+        assert!(plan.files[b"/var/lib\0".as_slice()].ancestor);
     }
 
     #[test]
