@@ -1,28 +1,25 @@
 //! cartouche.toml: five layers, each checked on its own so that a fault has a file, a line and a
 //! column, then merged. Where things lie is here too; only tests move them.
 
-use std::collections::BTreeMap;
+mod layer;
+mod paths;
+mod size;
+
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
+use std::path::PathBuf;
 
 use figment::Figment;
 use figment::providers::Serialized;
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use serde_spanned::Spanned;
+use serde::{Deserialize, Serialize};
+
+pub use layer::Layer;
+pub use paths::Paths;
+pub use size::Size;
 
 use crate::event::stable_words;
-use crate::trusted_file::{self, Fault as FileFault, TrustedDirectory};
-
-/// What every variable of the environment layer begins with.
-const PREFIX: &str = "CARTOUCHED_";
-
-/// Smallest size at which the audit log may be rotated, in bytes.
-const MIN_SIZE: u64 = 64 << 10;
-
-/// Most rotated files that may be kept.
-const MAX_KEEP: usize = 999;
+use crate::trusted_file;
+use layer::{environment_layers, file_layer, layer_files};
 
 stable_words! {
     /// What the daemon does when the node cannot enforce.
@@ -88,152 +85,6 @@ impl Default for Config {
     }
 }
 
-/// A number of bytes, written as such or as `"64 MiB"`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Size(pub u64);
-
-const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (unit, shift) in UNITS {
-            if self.0 > 0 && self.0.trailing_zeros() >= shift {
-                return write!(f, "{} {unit}", self.0 >> shift);
-            }
-        }
-        write!(f, "{}", self.0)
-    }
-}
-
-impl FromStr for Size {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let unit = text[digits.len()..].trim();
-        let shift = match unit {
-            "" => 0,
-            _ => UNITS.iter().find(|(name, _)| *name == unit).ok_or(())?.1,
-        };
-        let number: u64 = digits.parse().map_err(|_| ())?;
-        number.checked_mul(1 << shift).map(Self).ok_or(())
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl de::Visitor<'_> for Visitor {
-            type Value = Size;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number of bytes or a size such as \"64 MiB\"")
-            }
-
-            fn visit_u64<E: de::Error>(self, bytes: u64) -> Result<Size, E> {
-                Ok(Size(bytes))
-            }
-
-            fn visit_i64<E: de::Error>(self, bytes: i64) -> Result<Size, E> {
-                u64::try_from(bytes)
-                    .map(Size)
-                    .map_err(|_| E::invalid_value(de::Unexpected::Signed(bytes), &self))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Size, E> {
-                text.parse()
-                    .map_err(|()| E::invalid_value(de::Unexpected::Str(text), &self))
-            }
-        }
-
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-/// Where Cartouche's files lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
-    /// What the administrator writes.
-    pub etc: PathBuf,
-    /// What packages ship.
-    pub lib: PathBuf,
-    /// What outlives a reboot.
-    pub state: PathBuf,
-    /// What does not.
-    pub run: PathBuf,
-    /// The pins.
-    pub bpffs: PathBuf,
-    /// Where syslog listens.
-    pub syslog: PathBuf,
-    /// The user to whom the files must belong.
-    pub owner: u32,
-}
-
-impl Default for Paths {
-    fn default() -> Self {
-        let mut paths = Self::under(Path::new("/"));
-        paths.owner = 0;
-        paths
-    }
-}
-
-impl Paths {
-    /// The same layout below another root, with files of this process's own user, for tests.
-    pub fn under(root: &Path) -> Self {
-        Self {
-            etc: root.join("etc/cartouche"),
-            lib: root.join("usr/lib/cartouche"),
-            state: root.join("var/lib/cartouche"),
-            run: root.join("run/cartouche"),
-            bpffs: root.join("sys/fs/bpf/cartouche"),
-            syslog: root.join("dev/log"),
-            owner: rustix::process::geteuid().as_raw(),
-        }
-    }
-
-    /// The configuration file.
-    pub fn config(&self) -> PathBuf {
-        self.etc.join("cartouche.toml")
-    }
-
-    /// The administrator's artifacts.
-    pub fn policies(&self) -> PathBuf {
-        self.etc.join("policies.d")
-    }
-
-    /// The artifacts that packages ship.
-    pub fn shipped_policies(&self) -> PathBuf {
-        self.lib.join("policies.d")
-    }
-
-    /// What is admitted, revoked and audited.
-    pub fn admitted(&self) -> PathBuf {
-        self.state.join("admitted.json")
-    }
-
-    /// Where the daemon listens to the command.
-    pub fn control(&self) -> PathBuf {
-        self.run.join("control.sock")
-    }
-
-    /// The posture report itself.
-    pub fn report(&self) -> PathBuf {
-        self.run.join("capabilities.json")
-    }
-
-    /// The link to the report that outlives a reboot, but leads nowhere after it.
-    pub fn report_link(&self) -> PathBuf {
-        self.state.join("capabilities.json")
-    }
-}
-
 /// Why the configuration is not taken.
 #[derive(Debug)]
 pub enum Error {
@@ -282,88 +133,12 @@ impl std::error::Error for Error {
     }
 }
 
-/// One layer: what it says, and nothing of what it does not.
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Layer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub gate: Option<Gate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub mode: Option<Mode>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    require: Option<RequireLayer>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    audit: Option<AuditLayer>,
-    // Keys of the design that no domain of this build honours.
-    #[serde(skip_serializing)]
-    managed: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    on_revoke: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    guard: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    admission: Option<AdmissionLayer>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RequireLayer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    network: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exec_identity: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exec_runtime_deps: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ima_appraisal: Option<bool>,
-}
-
-#[derive(Debug, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AuditLayer {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    syslog: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    max_size: Option<Spanned<Size>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    keep: Option<Spanned<usize>>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct AdmissionLayer {
-    require_signature: Option<Spanned<toml::Value>>,
-}
-
-/// Every key that a layer may hold, those that this build refuses included.
-const KEYS: &[&str] = &[
-    "gate",
-    "mode",
-    "require.network",
-    "require.exec_identity",
-    "require.exec_runtime_deps",
-    "require.ima_appraisal",
-    "audit.syslog",
-    "audit.max_size",
-    "audit.keep",
-    "managed",
-    "on_revoke",
-    "guard",
-    "admission.require_signature",
-];
-
 /// A configuration and what was odd about its sources but no reason to refuse it.
 #[derive(Debug)]
 pub struct Loaded {
     pub config: Config,
     /// Sentences without full stops.
     pub warnings: Vec<String>,
-}
-
-/// A fault in a layer: where in its text, if it has one, and what.
-struct Fault {
-    span: Option<std::ops::Range<usize>>,
-    message: String,
 }
 
 impl Config {
@@ -391,178 +166,6 @@ impl Config {
             })?;
         Ok(Loaded { config, warnings })
     }
-}
-
-impl Layer {
-    fn parse(text: &str) -> Result<Self, Fault> {
-        let layer: Self = toml::from_str(text).map_err(|error| Fault {
-            span: error.span(),
-            message: error.message().to_owned(),
-        })?;
-        layer.check()?;
-        Ok(layer)
-    }
-
-    /// What the types cannot say: keys of a later build, and limits.
-    fn check(&self) -> Result<(), Fault> {
-        let signature = self
-            .admission
-            .as_ref()
-            .and_then(|admission| admission.require_signature.as_ref());
-        let later = [
-            (
-                "managed",
-                self.managed.as_ref(),
-                "hold back unadmitted programs",
-            ),
-            (
-                "on_revoke",
-                self.on_revoke.as_ref(),
-                "kill what was revoked",
-            ),
-            ("guard", self.guard.as_ref(), "change how it guards itself"),
-            ("admission.require_signature", signature, "check signatures"),
-        ];
-        for (key, value, what) in later {
-            if let Some(value) = value {
-                return Err(Fault {
-                    span: Some(value.span()),
-                    message: format!("this build cannot {what}: remove the key `{key}`"),
-                });
-            }
-        }
-        let Some(audit) = &self.audit else {
-            return Ok(());
-        };
-        if let Some(size) = &audit.max_size
-            && size.get_ref().0 < MIN_SIZE
-        {
-            return Err(Fault {
-                span: Some(size.span()),
-                message: format!("`max_size` must be at least {}", Size(MIN_SIZE)),
-            });
-        }
-        if let Some(keep) = &audit.keep
-            && !(1..=MAX_KEEP).contains(keep.get_ref())
-        {
-            return Err(Fault {
-                span: Some(keep.span()),
-                message: format!("`keep` must be between 1 and {MAX_KEEP}"),
-            });
-        }
-        Ok(())
-    }
-}
-
-/// The configuration file and its drop-ins with their bytes, in the order in which they are merged.
-fn layer_files(paths: &Paths) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let drop_ins = paths.etc.join("cartouche.toml.d");
-    let mut files = read_files(&paths.etc, paths.owner, |name| name == "cartouche.toml")?;
-    files.extend(read_files(&drop_ins, paths.owner, |name| {
-        name.ends_with(".toml") && !name.starts_with('.')
-    })?);
-    Ok(files)
-}
-
-/// The wanted files of a directory in byte order of their names; a missing directory holds none, a
-/// masked file says nothing.
-fn read_files(
-    dir: &Path,
-    owner: u32,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<Vec<(PathBuf, Vec<u8>)>, Error> {
-    let unreadable = |source| Error::Unreadable { source };
-    let dir = match TrustedDirectory::open(dir, owner) {
-        Ok(dir) => dir,
-        Err(error) if matches!(error.fault, FileFault::Vanished) => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(error)),
-    };
-    let mut files = Vec::new();
-    for name in dir.names().map_err(unreadable)? {
-        if !wanted(&name.to_string_lossy()) {
-            continue;
-        }
-        match dir.read(&name) {
-            Ok(bytes) => files.push((dir.path().join(name), bytes)),
-            Err(error) if matches!(error.fault, FileFault::Vanished | FileFault::Masked) => {}
-            Err(error) => return Err(unreadable(error)),
-        }
-    }
-    Ok(files)
-}
-
-fn file_layer(path: PathBuf, bytes: Vec<u8>) -> Result<Layer, Error> {
-    let fault = match String::from_utf8(bytes) {
-        Ok(text) => match Layer::parse(&text) {
-            Ok(layer) => return Ok(layer),
-            Err(fault) => (
-                position(&text, fault.span.map_or(0, |span| span.start)),
-                fault.message,
-            ),
-        },
-        Err(error) => {
-            let valid = error.utf8_error().valid_up_to();
-            let text = String::from_utf8_lossy(error.as_bytes());
-            (
-                position(&text, valid),
-                "the file is not UTF-8 from here".to_owned(),
-            )
-        }
-    };
-    let ((line, column), message) = fault;
-    Err(Error::Invalid {
-        path,
-        line,
-        column,
-        message,
-    })
-}
-
-/// Line and column of a byte offset, both from 1, the column in characters.
-fn position(text: &str, offset: usize) -> (usize, usize) {
-    let before = text.get(..offset).unwrap_or(text);
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (
-        before.matches('\n').count() + 1,
-        before[line_start..].chars().count() + 1,
-    )
-}
-
-/// One layer a variable, so that a fault names its variable.
-fn environment_layers(
-    environment: impl IntoIterator<Item = (OsString, OsString)>,
-    warnings: &mut Vec<String>,
-) -> Result<Vec<Layer>, Error> {
-    let mut variables = BTreeMap::new();
-    for (name, value) in environment {
-        let name = name.to_string_lossy().into_owned();
-        if let Some(key) = name.strip_prefix(PREFIX) {
-            let key = key.replace("__", ".").to_ascii_lowercase();
-            if KEYS.contains(&key.as_str()) {
-                variables.insert(name, (key, value));
-            } else {
-                warnings.push(format!(
-                    "The environment variable {name} names no setting and is ignored"
-                ));
-            }
-        }
-    }
-    variables
-        .into_iter()
-        .map(|(name, (key, value))| {
-            let value = value.to_string_lossy();
-            let plain = value == "true" || value == "false" || value.parse::<u64>().is_ok();
-            let value = if plain {
-                value.into_owned()
-            } else {
-                toml::Value::String(value.into_owned()).to_string()
-            };
-            Layer::parse(&format!("{key} = {value}")).map_err(|fault| Error::Variable {
-                name,
-                message: fault.message,
-            })
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -650,10 +253,7 @@ mod tests {
     #[test]
     fn the_command_line_is_the_last_layer() {
         let root = tempfile::tempdir().unwrap();
-        let layer = Layer {
-            mode: Some(Mode::Audit),
-            ..Layer::default()
-        };
+        let layer = Layer::of_command_line(None, Some(Mode::Audit));
         let variables = [(OsString::from("CARTOUCHED_MODE"), OsString::from("enforce"))];
 
         let loaded = Config::load(&Paths::under(root.path()), variables, &layer).unwrap();
@@ -750,17 +350,6 @@ mod tests {
         );
 
         assert!(matches!(loaded, Err(Error::Variable { .. })));
-    }
-
-    #[test]
-    fn sizes_read_back_as_they_are_shown() {
-        for text in ["64 MiB", "1 GiB", "100 KiB", "65537"] {
-            let size: Size = text.parse().unwrap();
-
-            assert_eq!(size.to_string(), text);
-        }
-        assert_eq!("64MiB".parse(), Ok(Size(64 << 20)));
-        assert_eq!("99999999999 GiB".parse::<Size>(), Err(()));
     }
 
     #[test]
