@@ -47,6 +47,7 @@ struct label {
 
 /* Flags of a subject. */
 #define SUBJECT_SCRIPT 1u /* starts with #!: bound to its admitted path as well */
+#define SUBJECT_EXAMINED 2u /* being hashed: nobody writes to it, and it is nobody's yet */
 
 struct subject {
 	__u32 slot;

@@ -111,7 +111,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	inode = (__u64)BPF_CORE_READ(bprm, file, f_inode);
 	labelled = subject(&bearer);
 	key_of(inode, &key);
-	entry = bpf_map_lookup_elem(&subjects, &key);
+	entry = subject_by_key(&key);
 	if (!entry) {
 		slot = claimant(where.dentry, where.mount, key.dev);
 		if (slot)
@@ -202,7 +202,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	if (subject(&bearer))
 		return -EPERM; /* a subject in execve has a pending label, or something is wrong */
 	key_of(inode, &key);
-	entry = bpf_map_lookup_elem(&subjects, &key);
+	entry = subject_by_key(&key);
 	if (!entry) {
 		slot = claimant(where.dentry, where.mount, key.dev);
 		if (slot)
@@ -248,7 +248,7 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 	key = label->key;
 	if (key.ino) {
 		/* the artifact may have changed hands between the decision and now */
-		entry = bpf_map_lookup_elem(&subjects, &key);
+		entry = subject_by_key(&key);
 		if (entry)
 			slot = entry->slot;
 	}

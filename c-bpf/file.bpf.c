@@ -72,7 +72,8 @@ __noinline int refuse_flatly(const struct bearer *bearer, __u32 operation, __u64
 /* Nobody writes to an admitted executable: told on behalf of the artifact whose it is. */
 __noinline int refuse_pinned(__u64 inode, __u64 dentry, __u64 mount)
 {
-	struct subject *entry = subject_of(inode);
+	struct subject_key key = {};
+	struct subject *entry;
 	struct attempt attempt = {
 		.domain = DOMAIN_FILE,
 		.operation = OP_PINNED,
@@ -81,6 +82,8 @@ __noinline int refuse_pinned(__u64 inode, __u64 dentry, __u64 mount)
 	};
 	struct bearer bearer = {};
 
+	key_of(inode, &key);
+	entry = bpf_map_lookup_elem(&subjects, &key);
 	if (!entry)
 		return 0;
 	bearer.slot = entry->slot;

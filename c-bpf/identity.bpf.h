@@ -47,12 +47,20 @@ static __always_inline void key_of(__u64 address, struct subject_key *key)
 	key->generation = BPF_CORE_READ(inode, i_generation);
 }
 
+/* Whose program a file is; one that is only being examined is nobody's. */
+static __always_inline struct subject *subject_by_key(const struct subject_key *key)
+{
+	struct subject *subject = bpf_map_lookup_elem(&subjects, key);
+
+	return subject && !(subject->flags & SUBJECT_EXAMINED) ? subject : NULL;
+}
+
 static __always_inline struct subject *subject_of(__u64 inode)
 {
 	struct subject_key key = {};
 
 	key_of(inode, &key);
-	return bpf_map_lookup_elem(&subjects, &key);
+	return subject_by_key(&key);
 }
 
 /*
@@ -61,7 +69,10 @@ static __always_inline struct subject *subject_of(__u64 inode)
  */
 static __always_inline bool write_blocked(__u64 inode)
 {
-	return subject_of(inode) != NULL;
+	struct subject_key key = {};
+
+	key_of(inode, &key);
+	return bpf_map_lookup_elem(&subjects, &key) != NULL;
 }
 
 #endif

@@ -84,6 +84,20 @@ impl Exec {
         Ok((identity, path))
     }
 
+    /// From now on nobody writes to the file; running it is nobody's matter yet. False if it is bound
+    /// or examined already.
+    pub(super) fn examine(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
+        let subject = sys::subject {
+            slot,
+            flags: sys::SUBJECT_EXAMINED,
+        };
+        match self.subjects.write(&identity.key(), &subject, Write::New) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == libc::EEXIST => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub(super) fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
         let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };

@@ -150,6 +150,12 @@ impl Kernel {
         self.exec.identify(file)
     }
 
+    /// From now on nobody writes to the file, so that it can be hashed; running it is nobody's matter
+    /// yet. False if it is bound or examined already.
+    pub fn examine(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
+        self.exec.examine(identity, slot)
+    }
+
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
         self.exec.bind(identity, slot, script)

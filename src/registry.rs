@@ -1,0 +1,253 @@
+//! What this node has admitted and revoked, kept across restarts and reboots: admitted.json, and the
+//! inputs of every decision under their SHA-256.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::admission::Effective;
+use crate::artifact::digest::sha256_hex;
+use crate::atomic_write::{self, atomic_write};
+use crate::config::Mode;
+use crate::control::Listed;
+
+/// The form of admitted.json.
+const VERSION: u32 = 1;
+
+/// All that must be known again after a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registry {
+    version: u32,
+    /// Slots and what the kernel counted hold for this boot only.
+    boot_id: String,
+    /// What `cartouche list` shows while the daemon does not run.
+    pub listed: Vec<Listed>,
+    /// By id: admitted and revoked artifacts.
+    pub artifacts: BTreeMap<String, Entry>,
+    /// Slots given out in this boot, by id or, for files that were never admitted, `file:NAME`. Never
+    /// given to anybody else.
+    slots: BTreeMap<String, u32>,
+}
+
+/// One artifact that was admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The artifact file's name, without directories.
+    pub file: String,
+    /// SHA-256 of the file, under which it lies in inputs/.
+    pub document: String,
+    pub effective: Effective,
+    /// Real paths of the interpreters that its executables need.
+    pub loaders: BTreeSet<String>,
+    pub mode: Mode,
+    /// Seconds since 1970 at which the mode goes back to enforce.
+    pub mode_until: Option<u64>,
+    /// Set when its file went away; its program does not run.
+    pub revoked: bool,
+    /// Claimed paths with the s_dev that they were claimed on.
+    pub claims: BTreeSet<(u32, String)>,
+}
+
+/// Why the registry cannot be kept.
+#[derive(Debug)]
+pub enum Error {
+    Unreadable {
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// What was admitted is not known: nothing may be let go.
+    Malformed {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    OtherVersion {
+        path: PathBuf,
+        version: u32,
+    },
+    Unwritable {
+        source: atomic_write::Error,
+    },
+    Unprintable {
+        source: serde_json::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreadable { path, .. } => write!(f, "{path:?} cannot be read"),
+            Self::Malformed { path, .. } => write!(
+                f,
+                "{path:?} is damaged, so it is not known what was admitted and revoked; move it away \
+                 to start with nothing admitted"
+            ),
+            Self::OtherVersion { path, version } => {
+                write!(
+                    f,
+                    "{path:?} has the form {version}, which this build does not know"
+                )
+            }
+            Self::Unwritable { .. } => f.write_str(
+                "What is admitted could not be written down; a restart would not know it",
+            ),
+            Self::Unprintable { .. } => f.write_str("What is admitted could not be put into JSON"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Unreadable { source, .. } => Some(source),
+            Self::Malformed { source, .. } | Self::Unprintable { source } => Some(source),
+            Self::Unwritable { source } => Some(source),
+            Self::OtherVersion { .. } => None,
+        }
+    }
+}
+
+impl Registry {
+    /// Reads it, or begins an empty one. Slots of an earlier boot are forgotten.
+    pub fn open(path: &Path, boot_id: &str) -> Result<Self, Error> {
+        let empty = Self {
+            version: VERSION,
+            boot_id: boot_id.to_owned(),
+            listed: Vec::new(),
+            artifacts: BTreeMap::new(),
+            slots: BTreeMap::new(),
+        };
+        let bytes = match fs::read(path) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(empty),
+            Err(source) => {
+                let path = path.to_owned();
+                return Err(Error::Unreadable { path, source });
+            }
+            Ok(bytes) => bytes,
+        };
+        let mut registry: Self =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
+                path: path.to_owned(),
+                source,
+            })?;
+        if registry.version != VERSION {
+            return Err(Error::OtherVersion {
+                path: path.to_owned(),
+                version: registry.version,
+            });
+        }
+        if registry.boot_id != boot_id {
+            registry.boot_id = boot_id.to_owned();
+            registry.slots.clear();
+        }
+        Ok(registry)
+    }
+
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        let bytes = serde_json::to_vec(self).map_err(|source| Error::Unprintable { source })?;
+        atomic_write(path, &bytes, 0o600).map_err(|source| Error::Unwritable { source })
+    }
+
+    /// The slot of a name, given out now if it has none. None if all are taken in this boot.
+    pub fn slot(&mut self, name: &str, limit: u32) -> Option<u32> {
+        if let Some(slot) = self.slots.get(name) {
+            return Some(*slot);
+        }
+        let slot = self.slots.len() as u32 + 1;
+        if slot >= limit {
+            return None;
+        }
+        self.slots.insert(name.to_owned(), slot);
+        Some(slot)
+    }
+
+    /// Who has a slot.
+    pub fn slot_names(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.slots.iter().map(|(name, slot)| (name.as_str(), *slot))
+    }
+}
+
+/// The bytes that decisions were made from, each once, named by its SHA-256.
+#[derive(Debug)]
+pub struct Inputs {
+    directory: PathBuf,
+    known: BTreeSet<String>,
+}
+
+impl Inputs {
+    pub fn new(state: &Path) -> Self {
+        Self {
+            directory: state.join("inputs"),
+            known: BTreeSet::new(),
+        }
+    }
+
+    /// Stores what is not there yet.
+    pub fn store<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Error> {
+        if !self.directory.exists() {
+            fs::create_dir_all(&self.directory).map_err(|source| Error::Unreadable {
+                path: self.directory.clone(),
+                source,
+            })?;
+        }
+        for bytes in parts {
+            let name = sha256_hex(bytes);
+            let path = self.directory.join(&name);
+            if self.known.insert(name) && !path.exists() {
+                atomic_write(&path, bytes, 0o600).map_err(|source| Error::Unwritable { source })?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_given_out_once_a_boot() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admitted.json");
+        let mut registry = Registry::open(&path, "boot-1").unwrap();
+        let first = registry.slot("a", 4).unwrap();
+        let second = registry.slot("b", 4).unwrap();
+        registry.save(&path).unwrap();
+
+        let mut same_boot = Registry::open(&path, "boot-1").unwrap();
+        let mut next_boot = Registry::open(&path, "boot-2").unwrap();
+
+        assert_ne!(first, second);
+        assert_eq!(same_boot.slot("b", 4), Some(second));
+        assert_eq!(same_boot.slot("c", 4), Some(3));
+        assert_eq!(same_boot.slot("d", 4), None);
+        assert_eq!(next_boot.slot("z", 4), Some(1));
+    }
+
+    #[test]
+    fn a_damaged_registry_is_an_error_and_a_missing_one_is_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("admitted.json");
+        assert!(Registry::open(&path, "b").unwrap().artifacts.is_empty());
+        fs::write(&path, "{").unwrap();
+
+        let error = Registry::open(&path, "b").unwrap_err();
+
+        assert!(matches!(error, Error::Malformed { .. }));
+    }
+
+    #[test]
+    fn an_input_is_stored_once_under_its_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut inputs = Inputs::new(dir.path());
+
+        inputs.store([b"a".as_slice(), b"a", b"b"]).unwrap();
+
+        let stored = fs::read(dir.path().join("inputs").join(sha256_hex(b"a"))).unwrap();
+        assert_eq!(stored, b"a");
+        assert_eq!(fs::read_dir(dir.path().join("inputs")).unwrap().count(), 2);
+    }
+}
