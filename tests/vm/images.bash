@@ -14,8 +14,20 @@ cache=${CARTOUCHE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cartouche-vm}
 # The Debian package whose dependency is the kernel to test.
 declare -A kernel_package=([6.1]=linux-image-amd64 [6.12]=linux-image-6.12-amd64)
 
+# Whether every image that a run may ask for is there.
+have_images() {
+	local name
+	for name in "${!kernel_package[@]}" root; do
+		[[ -e $cache/$name.$(recipe "$name")/ready ]] || return 1
+	done
+}
+
 fetch() {
 	local tool series
+	if ((EUID != 0)) && command -v sudo >/dev/null; then
+		mkdir -p "$cache"
+		exec sudo CARTOUCHE_VM_CACHE="$cache" "$here/vm" fetch
+	fi
 	for tool in apt-get dpkg-deb mmdebstrap mke2fs cpio depmod modprobe xz zstd busybox; do
 		command -v "$tool" >/dev/null || die "vm fetch needs $tool: apt-get install" \
 			"qemu-system-x86 mmdebstrap e2fsprogs busybox-static cpio kmod zstd xz-utils"

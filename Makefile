@@ -1,0 +1,54 @@
+# The front door: "make help" lists what it opens. cargo builds; the work of a target that needs more than
+# a few lines is in the script that it names.
+SHELL := /bin/bash
+.SHELLFLAGS := -euc
+.DEFAULT_GOAL := help
+.PHONY: help deps build test test-full bench demo lint install
+
+PREFIX ?= /usr
+DESTDIR ?=
+CARGO ?= cargo
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
+LIB := $(DESTDIR)$(PREFIX)/lib
+ETC := $(DESTDIR)/etc/cartouche
+SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!*.md')
+
+help: ## List these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+
+deps: ## Install what building and testing need (apt or dnf; Rust comes from rustup)
+	@.ci/deps
+
+build: ## Build cartouched, cartouche and canary for use
+	$(CARGO) build --release --locked --bins
+
+test: ## Run every test but the long ones: on this host, and as root on kernels 6.1 and 6.12 in VMs
+	tests/vm/suite
+
+test-full: ## Run every test, and those of the VM harness
+	tests/vm/selftest
+	tests/vm/suite --full
+
+bench: ## Count guest instructions and time from drop to enforcement
+	@test -x tests/bench/run || { echo "make bench: tests/bench/run is not there" >&2; exit 1; }
+	tests/bench/run
+
+demo: deps build ## Confine two of Debian's programs, here if this kernel can, else in a VM
+	tests/demo/run
+
+lint: ## Check formats, clippy, BPF C and shell scripts
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	clang-format --dry-run --Werror c-bpf/*.[ch]
+	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
+
+install: build ## Install under DESTDIR; configuration that is there already stays
+	install -D -t $(DESTDIR)$(PREFIX)/sbin $(RELEASE)/cartouched
+	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/cartouche
+	install -D -t $(DESTDIR)$(PREFIX)/libexec/cartouche $(RELEASE)/canary
+	install -D -m 644 -t $(LIB)/cartouche/profiles.d policies/profiles/*.toml
+	install -D -m 644 -t $(LIB)/systemd/system packaging/cartouched.service
+	install -D -m 644 packaging/tmpfiles.conf $(LIB)/tmpfiles.d/cartouche.conf
+	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d
+	test -e $(ETC)/cartouche.toml || install -m 644 -t $(ETC) packaging/cartouche.toml
+	test -e $(ETC)/scope.toml || install -m 644 -t $(ETC) policies/scope.toml
