@@ -9,7 +9,7 @@ pub mod endpoint;
 mod entry;
 pub mod excluded;
 mod file;
-mod kcap;
+pub mod kcap;
 pub mod pattern;
 pub mod problem;
 pub mod profile;

@@ -235,6 +235,20 @@ impl Kernel {
         Ok((state, mode, held.plan))
     }
 
+    /// The numbers of all plans that some slot points to.
+    pub fn plans_in_force(&self) -> Result<BTreeSet<PlanNumber>, Error> {
+        let mut plans = BTreeSet::new();
+        for slot in 1..sys::SLOTS_MAX {
+            match self.slots.lookup(&slot)? {
+                // slots are given out in order
+                Some(held) if held.state == 0 => break,
+                Some(held) => plans.insert(held.plan),
+                None => break,
+            };
+        }
+        Ok(plans)
+    }
+
     /// Whether the kernel holds exactly this plan for the slot.
     pub fn verify(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
         let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);

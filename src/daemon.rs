@@ -1,0 +1,413 @@
+//! cartouched: one thread that brings files, kernel records, questions, signals and the clock to the node.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_io::{Async, Timer};
+use async_signal::{Signal, Signals};
+use async_std::channel::{Receiver, bounded};
+use async_std::os::unix::net::UnixListener;
+use clap::Parser;
+use futures_lite::{StreamExt, future};
+use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, openat};
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::audit::Audit;
+use crate::bpf;
+use crate::config::{Config, Gate, Layer, Mode, Paths};
+use crate::control::{self, Call};
+use crate::enforcer::Kernel;
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::node::{self, CanaryRun, Node};
+use crate::posture::{
+    self, Admission, ExitCode, Observed, Posture, Programs, Start, System, publish,
+};
+use crate::watch::Watch;
+
+/// How often the canary flies, every plan is read back and the report is renewed.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How often the head of the audit chain and the use of rules are written down.
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// How long after a change the canary is sent: several changes are one.
+const SOON: Duration = Duration::from_millis(200);
+
+/// Holds programs to the envelopes that their artifacts declare.
+#[derive(Debug, Parser)]
+#[command(name = "cartouched", version, after_help = exit_codes())]
+struct Arguments {
+    /// What to do when this node cannot enforce: fail-closed or audit-fallback
+    #[arg(long, value_name = "GATE", value_parser = gate)]
+    gate: Option<Gate>,
+    /// Whether to refuse or only to record: enforce or audit
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    mode: Option<Mode>,
+}
+
+fn gate(text: &str) -> Result<Gate, String> {
+    word(Gate::ALL, Gate::as_str, text)
+}
+
+fn mode(text: &str) -> Result<Mode, String> {
+    word(Mode::ALL, Mode::as_str, text)
+}
+
+fn word<T: Copy>(all: &[T], name: fn(T) -> &'static str, text: &str) -> Result<T, String> {
+    all.iter()
+        .copied()
+        .find(|one| name(*one) == text)
+        .ok_or_else(|| {
+            let known: Vec<_> = all.iter().map(|one| name(*one)).collect();
+            format!("expected {}", known.join(" or "))
+        })
+}
+
+fn exit_codes() -> String {
+    let mut text = String::from("Exit status:\n");
+    for code in ExitCode::ALL {
+        text.push_str(&format!("  {:>2}  {}\n", code.code(), code.meaning()));
+    }
+    text.push_str(
+        "\nSIGHUP reads everything again. SIGTERM ends the daemon; enforcement stays pinned.",
+    );
+    text
+}
+
+/// The program. Everything that must be said when it cannot start goes to standard error too.
+pub fn main() -> std::process::ExitCode {
+    let arguments = Arguments::parse();
+    let code = match run(&arguments) {
+        Ok(code) => code,
+        Err(Failure { code, message }) => {
+            eprintln!("cartouched: {message}");
+            code
+        }
+    };
+    code.into()
+}
+
+/// Why the daemon ends early.
+struct Failure {
+    code: ExitCode,
+    message: String,
+}
+
+impl Failure {
+    fn new(code: ExitCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let paths = Paths::default();
+    if !rustix::process::geteuid().is_root() {
+        return Err(Failure::new(
+            ExitCode::NotRoot,
+            "cartouched must be started as root",
+        ));
+    }
+    let layer = Layer::of_command_line(arguments.gate, arguments.mode);
+    let loaded = Config::load(&paths, std::env::vars_os(), &layer)
+        .map_err(|error| Failure::new(ExitCode::Configuration, chain(&error)))?;
+    for warning in &loaded.warnings {
+        eprintln!("cartouched: warning: {warning}");
+    }
+    let config = loaded.config;
+    let audit = node::open_audit(&config, &paths)
+        .map_err(|error| Failure::new(ExitCode::State, chain(&error)))?;
+    let _lock = lock(&paths)?;
+    let system = System::probe(Path::new("/"), &paths.bpffs);
+    let (mut node, start) = start(config, &paths, system, audit)?;
+    let canary = node.send_canary();
+    node.reconcile(None);
+    if let Some(run) = canary {
+        node.canary_returned(run);
+    }
+    if start == Start::Enforce && !node.canary_passed() {
+        node.refuse("The canary was not refused: nothing is enforced on this node");
+        return Err(Failure::new(
+            ExitCode::CanaryFailed,
+            "The canary was not refused what it may not do: nothing is enforced on this node",
+        ));
+    }
+    node.publish();
+    bpf::release_memory();
+    let signal = serve(&mut node, &paths)
+        .map_err(|error| Failure::new(ExitCode::Failure, error.to_string()))?;
+    node.stop(signal);
+    Ok(ExitCode::Success)
+}
+
+/// One daemon at a time.
+fn lock(paths: &Paths) -> Result<OwnedFd, Failure> {
+    let path = paths.run.join("cartouched.lock");
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = openat(
+        rustix::fs::CWD,
+        &path,
+        flags,
+        FileMode::from_raw_mode(0o600),
+    )
+    .map_err(|error| Failure::new(ExitCode::State, format!("{path:?}: {error}")))?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| Failure::new(ExitCode::AlreadyRunning, "Another cartouched is running"))?;
+    Ok(file)
+}
+
+/// Loads, attaches and takes over, or says in the report why not.
+fn start(
+    config: Config,
+    paths: &Paths,
+    system: System,
+    mut audit: Audit,
+) -> Result<(Node, Start), Failure> {
+    bpf::quiet_libbpf();
+    let kernel = match Kernel::load() {
+        Ok(kernel) => kernel,
+        Err(error) => {
+            let why = chain(&error);
+            let programs = Programs::Refused(why.clone());
+            let refusal = Admission::Refused(why.clone());
+            let observed = node::without_kernel(&config, paths, system, programs, refusal);
+            let code = tell_refusal(&observed, paths, &mut audit);
+            return Err(Failure::new(code, why));
+        }
+    };
+    let gate = config.gate;
+    let mode = config.mode;
+    let mut node = Node::open(
+        config,
+        paths.clone(),
+        system,
+        kernel,
+        audit,
+        mode == Mode::Enforce,
+    )
+    .map_err(|error| Failure::new(ExitCode::State, chain(&error)))?;
+    let blockers = node.blockers();
+    let start = posture::decide(gate, mode, &blockers);
+    match start {
+        Start::Enforce => {}
+        Start::Audit => node.only_audit(),
+        Start::Refuse(code) => {
+            let words: Vec<_> = blockers.iter().map(ToString::to_string).collect();
+            let why = format!("This node cannot enforce: {}", words.join(", "));
+            node.refuse(&why);
+            return Err(Failure::new(code, why));
+        }
+    }
+    Ok((node, start))
+}
+
+/// Writes the report of a node on which nothing could be loaded.
+fn tell_refusal(observed: &Observed, paths: &Paths, audit: &mut Audit) -> ExitCode {
+    let (report, event) = Posture::default().update(observed);
+    if let Some(event) = event {
+        audit.record(event, Instant::now());
+    }
+    if let Err(error) = publish(&report, paths) {
+        audit.record(
+            Event::new(Code::SinkChanged, Outcome::Noted)
+                .detail("posture")
+                .message(chain(&error)),
+            Instant::now(),
+        );
+    }
+    audit.flush();
+    let blockers = report.enforce_blockers.iter().copied().collect();
+    ExitCode::of_blockers(&blockers).unwrap_or(ExitCode::Unattached)
+}
+
+fn serve(node: &mut Node, paths: &Paths) -> io::Result<&'static str> {
+    let listener = control::bind(&paths.control())?;
+    let (sender, calls) = bounded(64);
+    let watch = Watch::new(paths)?;
+    async_io::block_on(async {
+        let served = async {
+            control::serve(UnixListener::from(listener), sender).await?;
+            Ok("socket")
+        };
+        future::or(served, attend(node, watch, calls)).await
+    })
+}
+
+/// What the daemon waits for.
+enum Wake {
+    Files,
+    Records,
+    Call(Call),
+    Signal(Signal),
+    Clock,
+    CanaryBack,
+}
+
+/// The canary's flights and the other things that the clock brings.
+struct Clock {
+    minute: Instant,
+    hour: Instant,
+    canary_due: Option<Instant>,
+    canary: Option<(CanaryRun, Async<OwnedFd>)>,
+}
+
+async fn attend(
+    node: &mut Node,
+    mut watch: Watch,
+    calls: Receiver<Call>,
+) -> io::Result<&'static str> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
+    let ring = Async::new_nonblocking(node.ring_fd().try_clone_to_owned()?)?;
+    let mut clock = Clock {
+        minute: Instant::now() + MINUTE,
+        hour: Instant::now() + HOUR,
+        canary_due: Some(Instant::now() + SOON),
+        canary: None,
+    };
+    watch.follow(node.executables());
+    // what changed between the first reading and the first watch
+    node.reconcile(None);
+    node.publish();
+    // not started by systemd: nobody to tell
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    loop {
+        let wake = next(node, &watch, &calls, &mut signals, &ring, &clock).await?;
+        match wake {
+            Wake::Files => watch.collect()?,
+            Wake::Records => node.drain(),
+            Wake::Call(call) => {
+                if node.answer(call) {
+                    settle(node, &mut watch, &mut clock);
+                }
+            }
+            Wake::Signal(Signal::Hup) => {
+                node.reread_site();
+                settle(node, &mut watch, &mut clock);
+            }
+            Wake::Signal(signal) => {
+                let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                return Ok(if signal == Signal::Int {
+                    "SIGINT"
+                } else {
+                    "SIGTERM"
+                });
+            }
+            Wake::CanaryBack => {
+                if let Some((run, _)) = clock.canary.take() {
+                    node.canary_returned(run);
+                    node.publish();
+                }
+            }
+            Wake::Clock => {}
+        }
+        let now = Instant::now();
+        if let Some(changes) = watch.changes(now) {
+            if changes.site {
+                node.reread_site();
+            } else if changes.everything {
+                node.reconcile(None);
+            } else {
+                node.reconcile(Some(&changes.touched));
+            }
+            settle(node, &mut watch, &mut clock);
+        }
+        tick(node, &mut clock, now);
+    }
+}
+
+/// After a change: new watches, a new report, and soon a canary.
+fn settle(node: &mut Node, watch: &mut Watch, clock: &mut Clock) {
+    watch.follow(node.executables());
+    node.publish();
+    clock.canary_due.get_or_insert(Instant::now() + SOON);
+}
+
+fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
+    node.flush_due();
+    if now >= clock.minute {
+        clock.minute = now + MINUTE;
+        node.drain();
+        node.account_all();
+        node.feed_uses();
+        node.verify_all();
+        node.publish();
+        clock.canary_due = Some(now);
+    }
+    if now >= clock.hour {
+        clock.hour = now + HOUR;
+        node.hourly();
+    }
+    if clock.canary.is_none() && clock.canary_due.is_some_and(|due| due <= now) {
+        clock.canary_due = None;
+        clock.canary = node.send_canary().and_then(|run| {
+            let pid = rustix::process::Pid::from_child(&run.child);
+            let ended = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            Some((run, Async::new(ended).ok()?))
+        });
+        if clock.canary.is_none() {
+            node.publish();
+        }
+    }
+}
+
+async fn next(
+    node: &Node,
+    watch: &Watch,
+    calls: &Receiver<Call>,
+    signals: &mut Signals,
+    ring: &Async<OwnedFd>,
+    clock: &Clock,
+) -> io::Result<Wake> {
+    let files = async {
+        watch.readable().await?;
+        Ok(Wake::Files)
+    };
+    let records = async {
+        ring.readable().await?;
+        Ok(Wake::Records)
+    };
+    let call = async {
+        match calls.recv().await {
+            Ok(call) => Ok(Wake::Call(call)),
+            Err(_) => Err(io::Error::other("The control socket is gone")),
+        }
+    };
+    let signal = async {
+        match signals.next().await {
+            Some(signal) => signal.map(Wake::Signal),
+            None => Err(io::Error::other("Signals cannot be received any more")),
+        }
+    };
+    let canary = async {
+        match &clock.canary {
+            Some((_, ended)) => {
+                ended.readable().await?;
+                Ok(Wake::CanaryBack)
+            }
+            None => future::pending().await,
+        }
+    };
+    let alarm = async {
+        Timer::at(next_alarm(node, watch, clock)).await;
+        Ok(Wake::Clock)
+    };
+    let outside = future::or(signal, future::or(files, call));
+    let inside = future::or(records, future::or(canary, alarm));
+    future::or(outside, inside).await
+}
+
+fn next_alarm(node: &Node, watch: &Watch, clock: &Clock) -> Instant {
+    let mode_end = node
+        .next_mode_end()
+        .map(|seconds| Instant::now() + Duration::from_secs(seconds));
+    let canary_due = clock.canary_due.filter(|_| clock.canary.is_none());
+    [watch.due(), node.next_due(), canary_due, mode_end]
+        .into_iter()
+        .flatten()
+        .fold(clock.minute.min(clock.hour), Instant::min)
+}

@@ -1,0 +1,659 @@
+//! From a file to a plan in force: read, examine, decide, stage, swap. Nothing is in force half.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::admission::{
+    self, AdmittedSummary, Decision, ExecutableFacts, Options, Verdict as GateVerdict,
+};
+use crate::artifact::digest::sha256_hex;
+use crate::artifact::draft::{claimed_id, claimed_paths};
+use crate::config::Mode;
+use crate::control::{Standing, Verdict};
+use crate::enforcer::{self, Identity, SlotState};
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::executable;
+use crate::loader::loaders;
+use crate::plan::Plan;
+use crate::policies::{Policies, PolicyFile};
+use crate::registry::Entry;
+use crate::site::Site;
+
+use super::{Error, FileVerdict, Live, Node};
+
+/// An executable that is examined: whether its key was put into the kernel for that.
+struct Examined {
+    identity: Identity,
+    ours: bool,
+}
+
+impl Node {
+    /// Reads the policies directories and brings the kernel in line with them. `touched` limits the work
+    /// to files of these names and to executables of these paths; None means everything.
+    pub fn reconcile(&mut self, touched: Option<&BTreeSet<String>>) {
+        let policies = Policies::read(&self.paths);
+        self.tell_ignored(&policies);
+        let vanished: BTreeSet<String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| entry.file.clone())
+            .filter(|file| !policies.files.contains_key(file))
+            .collect();
+        let mut order: Vec<(&String, &PolicyFile)> = policies.files.iter().collect();
+        // what is admitted already goes first, then /etc, then /usr/lib, each by name
+        order.sort_by_key(|(name, file)| {
+            let known = self
+                .registry
+                .artifacts
+                .values()
+                .any(|e| e.file == **name && !e.revoked);
+            (!known, !file.administrator, (*name).clone())
+        });
+        let mut changed = false;
+        for (name, file) in order {
+            if touched.is_none_or(|touched| self.is_touched(name, touched)) {
+                changed |= self.consider(name, file, &vanished);
+            }
+        }
+        for name in self.files.keys().cloned().collect::<Vec<_>>() {
+            if !policies.files.contains_key(&name) {
+                changed |= self.file_gone(&name);
+            }
+        }
+        for file in vanished {
+            let gone: Vec<String> = self
+                .registry
+                .artifacts
+                .iter()
+                .filter(|(_, entry)| entry.file == file && !entry.revoked)
+                .map(|(id, _)| id.clone())
+                .collect();
+            for id in gone {
+                self.revoke(&id);
+                changed = true;
+            }
+        }
+        if changed {
+            self.adopt();
+            self.save();
+        }
+        self.answer_waiting();
+    }
+
+    /// The profiles or the scope changed: everything that depends on them is decided anew.
+    pub fn reread_site(&mut self) {
+        match Site::read(&self.paths) {
+            Ok(site) => {
+                self.site = site;
+                self.site_problem = None;
+            }
+            Err(error) => {
+                let message = format!(
+                    "{}; the scope and profiles read before stay in force",
+                    chain(&error)
+                );
+                self.record(
+                    Event::new(Code::FileIgnored, Outcome::Noted)
+                        .detail("site")
+                        .message(message.clone()),
+                );
+                self.site_problem = Some(message);
+            }
+        }
+        self.reconcile(None);
+    }
+
+    fn is_touched(&self, name: &str, touched: &BTreeSet<String>) -> bool {
+        touched.contains(name)
+            || self
+                .files
+                .get(name)
+                .is_some_and(|file| !file.executables.is_disjoint(touched))
+    }
+
+    fn tell_ignored(&mut self, policies: &Policies) {
+        for (path, why) in &policies.ignored {
+            if self.ignored.insert(path.clone()) {
+                self.record(
+                    Event::new(Code::FileIgnored, Outcome::Noted)
+                        .fact("file", path.clone())
+                        .message(why.clone()),
+                );
+            }
+        }
+        self.ignored
+            .retain(|path| policies.ignored.contains_key(path));
+    }
+
+    /// Decides about one file. Whether anything changed.
+    fn consider(&mut self, name: &str, file: &PolicyFile, vanished: &BTreeSet<String>) -> bool {
+        let empty = Vec::new();
+        let document = file.document.as_ref().unwrap_or(&empty);
+        let paths = claimed_paths(document);
+        let slot_name = claimed_id(document).unwrap_or_else(|| format!("file:{name}"));
+        let examined = self.examine(&slot_name, &paths);
+        let facts = paths
+            .iter()
+            .map(|path| self.facts(path, examined.get(path)))
+            .collect();
+        let inputs = admission::Inputs {
+            name: name.to_owned(),
+            document: document.clone(),
+            file_problem: file.document.as_ref().err().cloned(),
+            signature_present: file.signature,
+            site_grants: file.site_grants.clone(),
+            profiles: self.site.profiles.clone(),
+            scope: self.site.scope.clone(),
+            executables: facts,
+            node: self.gate_node(),
+            admitted: self.admitted_summaries(vanished),
+            options: Options::default(),
+        };
+        let hashes = inputs.hashes();
+        if self.is_unchanged(name, &hashes, &inputs.executables, &examined) {
+            self.release(&examined);
+            return false;
+        }
+        let decision = admission::decide(&inputs);
+        for event in decision.events.clone() {
+            self.record(event);
+        }
+        let verdict = self.carry_out(name, document, &decision, &examined);
+        self.release(&examined);
+        let parts = inputs.parts();
+        if let Err(error) = self.inputs.store(parts.values().map(Vec::as_slice)) {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("inputs")
+                    .message(chain(&error)),
+            );
+        }
+        let claims = if verdict.standing == Standing::Admitted {
+            self.unclaim_file(name);
+            BTreeSet::new()
+        } else {
+            self.claim_for_file(name, &decision.claims)
+        };
+        self.files.insert(
+            name.to_owned(),
+            FileVerdict {
+                document: sha256_hex(document),
+                verdict,
+                inputs: hashes,
+                executables: paths.into_iter().collect(),
+                claims,
+                parsable: file.document.is_ok()
+                    && toml::from_slice::<toml::Table>(document).is_ok(),
+            },
+        );
+        true
+    }
+
+    /// The same inputs as last time, and the executables are still the files that are bound.
+    fn is_unchanged(
+        &self,
+        name: &str,
+        hashes: &BTreeMap<String, String>,
+        facts: &[ExecutableFacts],
+        examined: &BTreeMap<String, Examined>,
+    ) -> bool {
+        let Some(before) = self.files.get(name) else {
+            return false;
+        };
+        if before.inputs != *hashes {
+            return false;
+        }
+        if before.verdict.standing != Standing::Admitted {
+            return true;
+        }
+        let Some(live) = before.verdict.id.as_ref().and_then(|id| self.live.get(id)) else {
+            return false;
+        };
+        facts.iter().all(|fact| {
+            let bound = live.identities.get(&fact.path).map(key);
+            bound.is_some() && bound == examined.get(&fact.path).map(|e| key(&e.identity))
+        })
+    }
+
+    /// Blocks writes to the executables before they are hashed.
+    fn examine(&mut self, slot_name: &str, paths: &[String]) -> BTreeMap<String, Examined> {
+        let mut examined = BTreeMap::new();
+        for path in paths {
+            let allowed = self
+                .site
+                .scope
+                .ceiling(None, &self.site.profiles)
+                .allows_executable(path, false);
+            let Ok(Some(opened)) = executable::open(path) else {
+                continue;
+            };
+            let Ok((identity, _)) = self.kernel.identify(&opened.file) else {
+                continue;
+            };
+            let regular = opened
+                .file
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file());
+            let ours = allowed
+                && regular
+                && self
+                    .slot(slot_name)
+                    .and_then(|slot| self.kernel.examine(&identity, slot))
+                    .unwrap_or(false);
+            examined.insert(path.clone(), Examined { identity, ours });
+        }
+        examined
+    }
+
+    /// Ends the examination of what was not bound in the meantime.
+    fn release(&mut self, examined: &BTreeMap<String, Examined>) {
+        let bound: BTreeSet<_> = self
+            .live
+            .values()
+            .flat_map(|live| live.identities.values().map(key))
+            .collect();
+        for entry in examined.values().filter(|entry| entry.ours) {
+            if !bound.contains(&key(&entry.identity)) {
+                // what cannot be taken back stays write-protected, which is the safe side
+                let _ = self.kernel.unbind(&entry.identity);
+            }
+        }
+    }
+
+    /// What is found at a path now, with the writers that the kernel counts.
+    fn facts(&self, path: &str, examined: Option<&Examined>) -> ExecutableFacts {
+        let mut facts = executable::examine(path);
+        let Some(examined) = examined else {
+            return facts;
+        };
+        let again = executable::open(path)
+            .ok()
+            .flatten()
+            .and_then(|opened| self.kernel.identify(&opened.file).ok());
+        match again {
+            Some((now, _)) if key(&now) != key(&examined.identity) => {
+                facts.found = None;
+                facts.problem = Some("it was replaced while it was read".to_owned());
+            }
+            Some((now, _)) if now.writers > 0 => {
+                facts.problem = Some("some process has it open for writing".to_owned());
+            }
+            Some((_, Some(seen))) if seen != path && facts.problem.is_none() => {
+                facts.problem = Some(format!("the kernel knows it as {seen:?}"));
+            }
+            Some(_) => {}
+            None => {
+                facts.found = None;
+                facts.problem = Some("it went away while it was read".to_owned());
+            }
+        }
+        facts
+    }
+
+    fn gate_node(&self) -> admission::Node {
+        let mut enforceable = self.kernel.enforceable();
+        enforceable.insert(crate::artifact::capability::CapabilityName::Profile);
+        let blockers = match &self.report {
+            Some(report) if self.enforcing => report
+                .enforce_blockers
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            _ => Vec::new(),
+        };
+        admission::Node {
+            enforceable,
+            blockers,
+        }
+    }
+
+    /// What is admitted, without what goes away in this very change.
+    fn admitted_summaries(&self, vanished: &BTreeSet<String>) -> admission::Admitted {
+        let mut summaries: admission::Admitted = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| !entry.revoked && !vanished.contains(&entry.file))
+            .map(|(id, entry)| {
+                let executables = entry
+                    .effective
+                    .executables
+                    .iter()
+                    .map(|executable| executable.path.clone())
+                    .collect();
+                let summary = AdmittedSummary {
+                    file: entry.file.clone(),
+                    executables,
+                };
+                (id.clone(), summary)
+            })
+            .collect();
+        summaries.insert(
+            super::canary::ID.to_owned(),
+            AdmittedSummary {
+                file: String::new(),
+                executables: BTreeSet::from([super::canary::PROGRAM.to_owned()]),
+            },
+        );
+        summaries
+    }
+
+    /// Puts a decision into the kernel.
+    fn carry_out(
+        &mut self,
+        name: &str,
+        document: &[u8],
+        decision: &Decision,
+        examined: &BTreeMap<String, Examined>,
+    ) -> Verdict {
+        match &decision.verdict {
+            GateVerdict::Admitted(effective) => {
+                let identities = examined
+                    .iter()
+                    .map(|(path, entry)| (path.clone(), entry.identity))
+                    .collect();
+                let mode = self
+                    .registry
+                    .artifacts
+                    .get(&effective.id)
+                    .filter(|entry| !entry.revoked)
+                    .map_or((Mode::Enforce, None), |e| (e.mode, e.mode_until));
+                let entry = Entry {
+                    file: name.to_owned(),
+                    document: sha256_hex(document),
+                    loaders: effective
+                        .executables
+                        .iter()
+                        .flat_map(|executable| loaders(&executable.path))
+                        .collect(),
+                    effective: effective.clone(),
+                    mode: mode.0,
+                    mode_until: mode.1,
+                    revoked: false,
+                    claims: BTreeSet::new(),
+                };
+                let id = effective.id.clone();
+                match self.put_in_force(&id, entry, identities) {
+                    Ok(()) => Verdict {
+                        standing: Standing::Admitted,
+                        id: Some(id),
+                        error: None,
+                        detail: None,
+                        messages: effective.narrowed.clone(),
+                    },
+                    Err(error) => self.not_in_force(id, &error),
+                }
+            }
+            GateVerdict::Rejected {
+                error,
+                detail,
+                waiting,
+                problems,
+            } => Verdict {
+                standing: if *waiting {
+                    Standing::Waiting
+                } else {
+                    Standing::Rejected
+                },
+                id: claimed_id(document),
+                error: error.map(|error| error.to_string()),
+                detail: Some(detail.to_string()),
+                messages: vec![problems.to_string()],
+            },
+        }
+    }
+
+    /// The kernel did not take an admitted artifact: rejected, and what was in force before stays.
+    fn not_in_force(&mut self, id: String, error: &Error) -> Verdict {
+        let message = chain(error);
+        self.record(
+            Event::new(Code::Rejected, Outcome::Rejected)
+                .artifact(&id)
+                .detail("kernel")
+                .message(message.clone()),
+        );
+        Verdict {
+            standing: Standing::Rejected,
+            id: Some(id),
+            error: None,
+            detail: Some("kernel".to_owned()),
+            messages: vec![message],
+        }
+    }
+
+    /// Stages a plan, binds the executables, swaps, and lets the old plan go.
+    fn put_in_force(
+        &mut self,
+        id: &str,
+        mut entry: Entry,
+        identities: BTreeMap<String, Identity>,
+    ) -> Result<(), Error> {
+        let plan = Plan::compile(&entry.effective, &entry.loaders).map_err(Error::Plan)?;
+        let slot = self.slot(id)?;
+        let number = self.plan_number()?;
+        self.kernel.stage(number, &plan)?;
+        for executable in &entry.effective.executables {
+            let Some(identity) = identities.get(&executable.path) else {
+                // not what was admitted: claimed, so that nothing runs there
+                let dev = device_of(&executable.path);
+                entry.claims.insert((dev, executable.path.clone()));
+                self.kernel.claim(dev, &executable.path, slot)?;
+                continue;
+            };
+            entry.claims.insert((identity.dev, executable.path.clone()));
+            self.kernel.claim(identity.dev, &executable.path, slot)?;
+            self.kernel.bind(identity, slot, executable.script)?;
+        }
+        let mode = self.kernel_mode(entry.mode);
+        self.kernel.commit(slot, number, &plan, mode)?;
+        if u32::from(plan.flags) & crate::bpf::sys::PLAN_UDP != 0 {
+            self.udp_slots.insert(slot);
+        }
+        let verified = self.kernel.verify(slot, number, &plan)?;
+        let old_claims = self
+            .registry
+            .artifacts
+            .get(id)
+            .map(|old| old.claims.clone())
+            .unwrap_or_default();
+        for (dev, path) in old_claims.difference(&entry.claims) {
+            self.kernel.unclaim(*dev, path)?;
+        }
+        let live = Live {
+            slot,
+            number,
+            plan,
+            identities,
+            verified,
+        };
+        if let Some(old) = self.live.insert(id.to_owned(), live) {
+            self.retire(id, &old);
+        }
+        self.registry.artifacts.insert(id.to_owned(), entry);
+        Ok(())
+    }
+
+    /// Lets a plan go that was replaced: its last counts are told, files that are no longer of the
+    /// artifact are let go.
+    pub(super) fn retire(&mut self, id: &str, old: &Live) {
+        let now = std::time::Instant::now();
+        match self.kernel.retire(old.number, &old.plan) {
+            Ok(uses) => {
+                let counters = counters(&old.plan, &uses);
+                let closed = self.uses.close(id, &counters, now);
+                for event in closed.events {
+                    self.record(event);
+                }
+            }
+            Err(error) => self.record(
+                Event::new(Code::EventsLost, Outcome::Noted)
+                    .artifact(id)
+                    .detail("uses")
+                    .message(chain(&error)),
+            ),
+        }
+        let kept: BTreeSet<_> = self
+            .live
+            .values()
+            .flat_map(|live| live.identities.values().map(key))
+            .collect();
+        for identity in old.identities.values() {
+            if !kept.contains(&key(identity)) {
+                let _ = self.kernel.unbind(identity);
+            }
+        }
+    }
+
+    /// After a start: the last admitted version, if its executables are still what they were. Where
+    /// they are not, the claim stays and nothing runs.
+    pub(super) fn resume_admitted(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
+        let slot = self.slot(id)?;
+        let (state, _, old_number) = self.kernel.state(slot)?;
+        let old_plan = Plan::compile(&entry.effective, &entry.loaders).ok();
+        let mut identities = BTreeMap::new();
+        for bound in &entry.effective.executables {
+            let paths = [bound.path.clone()];
+            let examined = self.examine(id, &paths);
+            let facts = self.facts(&bound.path, examined.get(&bound.path));
+            let same = facts.problem.is_none()
+                && facts
+                    .found
+                    .is_some_and(|found| found.sha256 == bound.sha256);
+            match examined.get(&bound.path) {
+                Some(entry) if same => {
+                    identities.insert(bound.path.clone(), entry.identity);
+                }
+                _ => self.release(&examined),
+            }
+        }
+        self.put_in_force(id, entry.clone(), identities)?;
+        if state == SlotState::Admitted
+            && let Some(plan) = old_plan
+        {
+            self.kernel.retire(old_number, &plan)?;
+        }
+        Ok(())
+    }
+
+    /// Claims what a rejected or waiting artifact names, unless somebody else holds the claim.
+    fn claim_for_file(&mut self, name: &str, paths: &[String]) -> BTreeSet<(u32, String)> {
+        let held: BTreeSet<String> = self
+            .registry
+            .artifacts
+            .values()
+            .flat_map(|entry| entry.claims.iter().map(|(_, path)| path.clone()))
+            .collect();
+        let mut claims = BTreeSet::new();
+        let slot_name = format!("file:{name}");
+        for path in paths.iter().filter(|path| !held.contains(*path)) {
+            let dev = self.device(path).unwrap_or_else(|| device_of(path));
+            let claimed = self.slot(&slot_name).and_then(|slot| {
+                self.kernel.close(slot, SlotState::Refused)?;
+                self.kernel.claim(dev, path, slot)
+            });
+            match claimed {
+                Ok(()) => {
+                    claims.insert((dev, path.clone()));
+                }
+                Err(error) => self.record(
+                    Event::new(Code::Rejected, Outcome::Rejected)
+                        .detail("claim")
+                        .fact("path", path.clone())
+                        .message(chain(&error)),
+                ),
+            }
+        }
+        let old = self
+            .files
+            .get(name)
+            .map(|file| file.claims.clone())
+            .unwrap_or_default();
+        for (dev, path) in old.difference(&claims) {
+            let _ = self.kernel.unclaim(*dev, path);
+        }
+        claims
+    }
+
+    /// Ends the claims that a file had while it was not admitted; those of its artifact stay.
+    pub(super) fn unclaim_file(&mut self, name: &str) {
+        let held: BTreeSet<(u32, String)> = self
+            .registry
+            .artifacts
+            .values()
+            .flat_map(|entry| entry.claims.iter().cloned())
+            .collect();
+        let claims = self
+            .files
+            .get_mut(name)
+            .map(|file| std::mem::take(&mut file.claims))
+            .unwrap_or_default();
+        for (dev, path) in claims {
+            if !held.contains(&(dev, path.clone())) {
+                let _ = self.kernel.unclaim(dev, &path);
+            }
+        }
+    }
+
+    /// The s_dev of what is at a path, or of the nearest directory that exists.
+    pub(super) fn device(&self, path: &str) -> Option<u32> {
+        let mut at = Some(Path::new(path));
+        while let Some(here) = at {
+            if let Some(text) = here.to_str()
+                && let Ok(Some(opened)) = executable::open(text)
+                && let Ok((identity, _)) = self.kernel.identify(&opened.file)
+            {
+                return Some(identity.dev);
+            }
+            at = here.parent();
+        }
+        None
+    }
+
+    /// A file that was there is not any more, and it had no artifact in force.
+    fn file_gone(&mut self, name: &str) -> bool {
+        self.unclaim_file(name);
+        self.files.remove(name).is_some()
+    }
+}
+
+/// What makes two identities the same file.
+pub(super) fn key(identity: &Identity) -> (u64, u32, u32) {
+    (identity.ino, identity.dev, identity.generation)
+}
+
+/// Counters by the words of the rules.
+pub(super) fn counters(plan: &Plan, uses: &enforcer::Uses) -> BTreeMap<String, u64> {
+    let mut counters: BTreeMap<String, u64> = plan
+        .rules
+        .iter()
+        .filter(|rule| rule.origin != "implied")
+        .map(|rule| (rule.to_string(), 0))
+        .collect();
+    for (number, count) in uses {
+        if let Some(rule) = plan.rule(*number)
+            && rule.origin != "implied"
+        {
+            *counters.entry(rule.to_string()).or_insert(0) += count;
+        }
+    }
+    counters
+}
+
+/// s_dev from user space, for what cannot be opened: right but on btrfs and overlayfs, where pinned
+/// executables are not taken.
+pub(super) fn device_of(path: &str) -> u32 {
+    use std::os::unix::fs::MetadataExt;
+
+    let mut at = Some(Path::new(path));
+    while let Some(here) = at {
+        if let Ok(metadata) = here.metadata() {
+            let dev = metadata.dev();
+            return rustix::fs::major(dev) << 20 | rustix::fs::minor(dev);
+        }
+        at = here.parent();
+    }
+    0
+}

@@ -1,0 +1,195 @@
+//! Answers to the control socket.
+
+use std::collections::BTreeMap;
+
+use crate::control::{Call, Inspected, Listed, Request, Response, Standing, Status, Verdict, Why};
+
+use super::{Node, now_unix};
+
+impl Node {
+    /// Answers a call, or keeps it until what it waits for has happened. Whether anything changed.
+    pub fn answer(&mut self, call: Call) -> bool {
+        let (response, changed) = match &call.request {
+            Request::Status => (self.status(), false),
+            Request::List => {
+                let artifacts = self.listed();
+                (Response::List { artifacts }, false)
+            }
+            Request::Inspect { id } => (self.inspect(&id.clone()), false),
+            Request::Posture => (Response::Posture(Box::new(self.report())), false),
+            Request::Mode {
+                id,
+                mode,
+                for_seconds,
+            } => (self.set_mode(&id.clone(), *mode, *for_seconds), true),
+            Request::Forget { id } => (self.forget(&id.clone()), true),
+            Request::Rescan => {
+                self.reread_site();
+                let message = "The policies directories were read again.".to_owned();
+                (Response::Done { message }, true)
+            }
+            Request::Wait { .. } => {
+                self.waiting_calls.push(call);
+                self.answer_waiting();
+                return false;
+            }
+        };
+        call.answer(response);
+        changed
+    }
+
+    /// Answers those who wait for the verdict on a file.
+    pub(super) fn answer_waiting(&mut self) {
+        for call in std::mem::take(&mut self.waiting_calls) {
+            match self.verdict_for(&call.request) {
+                Some(verdict) => {
+                    call.answer(Response::Verdict(verdict));
+                }
+                None if call.is_abandoned() => {}
+                None => self.waiting_calls.push(call),
+            }
+        }
+    }
+
+    fn verdict_for(&self, request: &Request) -> Option<Verdict> {
+        let Request::Wait { file, sha256, .. } = request else {
+            return None;
+        };
+        let known = self.files.get(file)?;
+        (known.document == *sha256).then(|| known.verdict.clone())
+    }
+
+    fn status(&mut self) -> Response {
+        let report = self.report();
+        let listed = self.listed();
+        let mut artifacts = BTreeMap::new();
+        for standing in Standing::ALL {
+            let count = listed
+                .iter()
+                .filter(|one| one.standing == *standing)
+                .count();
+            artifacts.insert(*standing, count as u64);
+        }
+        let head = self.audit.head().clone();
+        Response::Status(Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            started_at: self.started_at.clone(),
+            state: report.runtime_state.to_string(),
+            reasons: report
+                .cartouche
+                .reasons
+                .iter()
+                .map(|reason| reason.message.clone())
+                .collect(),
+            artifacts,
+            tasks: listed.iter().map(|one| one.tasks).sum(),
+            denials: listed.iter().map(|one| one.denials).sum(),
+            lost_events: self.losses().0,
+            audit_seq: head.seq,
+            audit_head: head.hash,
+        })
+    }
+
+    fn inspect(&mut self, id: &str) -> Response {
+        self.feed_uses();
+        let Some(listed) = self
+            .listed()
+            .into_iter()
+            .find(|one| one.id.as_deref() == Some(id))
+        else {
+            return Response::refused(Why::NotFound, format!("There is no artifact {id:?}"));
+        };
+        let entry = self
+            .registry
+            .artifacts
+            .get(id)
+            .filter(|entry| !entry.revoked);
+        Response::Inspect(Box::new(Inspected {
+            listed,
+            effective: entry.map(|entry| entry.effective.clone()),
+            uses: self.uses.totals(id),
+            tasks: Vec::new(),
+        }))
+    }
+
+    /// All artifacts, those of the registry and files that never were admitted.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        let tasks = self.kernel.tasks().unwrap_or_default();
+        let slots: BTreeMap<&str, u32> = self.registry.slot_names().collect();
+        let counts = |name: &str| {
+            let slot = slots.get(name).copied().unwrap_or(0);
+            let denials = self.kernel.totals(slot).map_or(0, |totals| totals.denied);
+            (u64::from(tasks.get(&slot).copied().unwrap_or(0)), denials)
+        };
+        let mut listed: Vec<Listed> = self
+            .registry
+            .artifacts
+            .iter()
+            .map(|(id, entry)| {
+                let (tasks, denials) = counts(id);
+                let problem = self
+                    .files
+                    .get(&entry.file)
+                    .filter(|file| file.verdict.standing != Standing::Admitted)
+                    .map(|file| problem(&file.verdict));
+                Listed {
+                    id: Some(id.clone()),
+                    version: Some(entry.effective.version.clone()),
+                    publisher: Some(entry.effective.publisher.clone()),
+                    file: entry.file.clone(),
+                    standing: if entry.revoked {
+                        Standing::Revoked
+                    } else {
+                        Standing::Admitted
+                    },
+                    mode: (!entry.revoked).then_some(entry.mode),
+                    mode_until: entry.mode_until.and_then(|until| {
+                        let left = until.saturating_sub(now_unix());
+                        let until =
+                            jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok()?;
+                        (left > 0).then(|| until.to_string())
+                    }),
+                    tasks,
+                    denials,
+                    problem: problem.filter(|_| !entry.revoked),
+                }
+            })
+            .collect();
+        for (name, file) in &self.files {
+            let known = self
+                .registry
+                .artifacts
+                .values()
+                .any(|entry| entry.file == *name && !entry.revoked);
+            if known || file.verdict.standing == Standing::Admitted {
+                continue;
+            }
+            let (tasks, denials) = counts(&format!("file:{name}"));
+            listed.push(Listed {
+                id: file.verdict.id.clone(),
+                version: None,
+                publisher: None,
+                file: name.clone(),
+                standing: file.verdict.standing,
+                mode: None,
+                mode_until: None,
+                tasks,
+                denials,
+                problem: Some(problem(&file.verdict)),
+            });
+        }
+        listed
+    }
+}
+
+fn problem(verdict: &Verdict) -> String {
+    let words = [&verdict.error, &verdict.detail]
+        .into_iter()
+        .flatten()
+        .cloned();
+    words
+        .chain(verdict.messages.iter().cloned())
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -1,0 +1,169 @@
+//! The proof that enforcement is real: a child of a built-in artifact tries what it may not do, and must
+//! be refused and reported. Lists and links can be right while nothing is enforced; this cannot.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::{Child, Command, Stdio};
+
+use crate::admission::{BoundExecutable, Effective, EffectiveCapability};
+use crate::artifact::capability::{Capability, CapabilityName};
+use crate::artifact::profile::ProfileSet;
+use crate::bpf::sys;
+use crate::enforcer::Mode;
+use crate::executable;
+use crate::loader::loaders;
+use crate::plan::Plan;
+use crate::posture::Canary;
+
+use super::{Error, Node, now_unix};
+
+/// The id of the built-in artifact; no file can take it.
+pub(super) const ID: &str = "cartouche.canary";
+
+/// The program.
+pub(super) const PROGRAM: &str = "/usr/libexec/cartouche/canary";
+
+/// What the canary program tells by its exit status: a bit for each act that was refused.
+pub const OPEN_REFUSED: u8 = 1;
+pub const CONNECT_REFUSED: u8 = 2;
+pub const EXEC_REFUSED: u8 = 4;
+/// Always set, so that another program's exit status cannot look like an answer.
+pub const ANSWERED: u8 = 64;
+
+/// What is known of the canary.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) last: Canary,
+    /// Of the run under way: the process, and the operations that the kernel reported for it.
+    run: Option<(u32, BTreeSet<u16>)>,
+    /// Records that came before the process was known.
+    early: BTreeMap<u32, BTreeSet<u16>>,
+}
+
+impl State {
+    pub(super) fn saw(&mut self, record: &sys::event) {
+        match &mut self.run {
+            Some((pid, seen)) if *pid == record.tgid => {
+                seen.insert(record.operation);
+            }
+            _ => {
+                self.early
+                    .entry(record.tgid)
+                    .or_default()
+                    .insert(record.operation);
+            }
+        }
+    }
+}
+
+/// A canary that is running.
+#[derive(Debug)]
+pub struct CanaryRun {
+    pub child: Child,
+}
+
+impl Node {
+    /// Binds the canary's program to its built-in artifact: it may start, and nothing else.
+    pub(super) fn bind_canary(&mut self) -> Result<(), Error> {
+        let why = |why: &str| Error::Canary(format!("{PROGRAM}: {why}"));
+        let opened = executable::open(PROGRAM)
+            .map_err(|error| why(&error.to_string()))?
+            .ok_or_else(|| why("it is not installed"))?;
+        let (identity, _) = self.kernel.identify(&opened.file)?;
+        let mut base = Capability::new(CapabilityName::Profile);
+        base.profile = Some("base".to_owned());
+        let capabilities = ProfileSet::shipped()
+            .expand(&base)
+            .unwrap_or_default()
+            .into_iter()
+            .map(|capability| EffectiveCapability {
+                capability,
+                origin: "profile:base".to_owned(),
+            })
+            .collect();
+        let effective = Effective {
+            id: ID.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            publisher: "cartouche".to_owned(),
+            description: None,
+            digest: String::new(),
+            executables: vec![BoundExecutable {
+                path: PROGRAM.to_owned(),
+                sha256: String::new(),
+                script: false,
+            }],
+            capabilities,
+            narrowed: Vec::new(),
+        };
+        let plan = Plan::compile(&effective, &loaders(PROGRAM))
+            .map_err(|error| why(&error.to_string()))?;
+        let slot = self.slot(ID)?;
+        let number = self.plan_number()?;
+        self.kernel.stage(number, &plan)?;
+        // always enforced: on a node that only audits it still tells whether the kernel could refuse
+        self.kernel.commit(slot, number, &plan, Mode::Enforce)?;
+        self.kernel.bind(&identity, slot, false)?;
+        Ok(())
+    }
+
+    /// Sends the canary out. The caller waits for its end, and then calls [`Node::canary_returned`].
+    pub fn send_canary(&mut self) -> Option<CanaryRun> {
+        self.canary.early.clear();
+        let child = Command::new(PROGRAM)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .ok();
+        if let Some(child) = &child {
+            self.canary.run = Some((child.id(), BTreeSet::new()));
+        } else {
+            self.canary.run = None;
+            self.canary.last = Canary {
+                ran_at_unix: Some(now_unix()),
+                ..Canary::default()
+            };
+        }
+        child.map(|child| CanaryRun { child })
+    }
+
+    /// Takes the canary's answer and the kernel's records of it. Whether the result differs.
+    pub fn canary_returned(&mut self, mut run: CanaryRun) -> bool {
+        let status = run
+            .child
+            .wait()
+            .ok()
+            .and_then(|status| status.code())
+            .and_then(|code| u8::try_from(code).ok())
+            .filter(|code| code & ANSWERED != 0)
+            .unwrap_or(0);
+        self.drain();
+        let mut seen = self
+            .canary
+            .run
+            .take()
+            .map(|(_, seen)| seen)
+            .unwrap_or_default();
+        seen.extend(
+            self.canary
+                .early
+                .remove(&run.child.id())
+                .unwrap_or_default(),
+        );
+        let expected = [
+            sys::right::RIGHT_READ.0 as u16,
+            sys::operation::OP_NET_CONNECT.0 as u16,
+            sys::right::RIGHT_EXEC.0 as u16,
+        ];
+        let now = Canary {
+            ran_at_unix: Some(now_unix()),
+            open_refused: status & OPEN_REFUSED != 0,
+            connect_refused: status & CONNECT_REFUSED != 0,
+            exec_refused: status & EXEC_REFUSED != 0,
+            events_seen: expected.iter().all(|operation| seen.contains(operation)),
+        };
+        let before = self.canary.last;
+        self.canary.last = now;
+        before.passed() != now.passed() || before.ran_at_unix.is_none()
+    }
+}

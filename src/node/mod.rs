@@ -1,0 +1,408 @@
+//! The node: what is admitted, what the kernel holds of it, and every change between the two. All
+//! synchronous; `daemon` brings the files, the clock and the sockets.
+
+mod admit;
+mod answer;
+mod canary;
+mod observe;
+mod revoke;
+mod runtime;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Instant;
+
+use crate::audit::{self, Audit, Limits, Settings, Uses};
+use crate::bpf::sys;
+use crate::config::{Config, Mode, Paths};
+use crate::control::{Call, Standing, Verdict};
+use crate::enforcer::{self, Identity, Kernel, PlanNumber, SlotState};
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::plan::{self, Plan};
+use crate::posture::{Posture, Report, System};
+use crate::registry::{self, Inputs, Registry};
+use crate::site::{self, Site};
+
+pub use canary::{ANSWERED, CONNECT_REFUSED, CanaryRun, EXEC_REFUSED, OPEN_REFUSED};
+pub use observe::without_kernel;
+
+/// Everything that the daemon knows.
+pub struct Node {
+    config: Config,
+    paths: Paths,
+    system: System,
+    kernel: Kernel,
+    audit: Audit,
+    uses: Uses,
+    posture: Posture,
+    report: Option<Report>,
+    registry: Registry,
+    inputs: Inputs,
+    /// The last valid one; `site_problem` says if a newer one is not.
+    site: Site,
+    site_problem: Option<String>,
+    /// Whether refusals are carried out: false after an audit fallback or by configuration.
+    enforcing: bool,
+    /// By file name: the verdict on every artifact file that is there now.
+    files: BTreeMap<String, FileVerdict>,
+    /// By id: what the kernel holds for admitted artifacts.
+    live: BTreeMap<String, Live>,
+    /// Who has a slot.
+    holders: BTreeMap<u32, String>,
+    /// Slots that ever declared udp in this run.
+    udp_slots: BTreeSet<u32>,
+    counters: BTreeMap<u32, Counted>,
+    canary: canary::State,
+    next_plan: PlanNumber,
+    ignored: BTreeSet<String>,
+    waiting_calls: Vec<Call>,
+    started_at: String,
+    lost: Vec<(Instant, u64)>,
+    unrecognised: BTreeSet<String>,
+}
+
+/// What became of one artifact file.
+#[derive(Debug, Clone)]
+struct FileVerdict {
+    /// SHA-256 of its content, empty if it could not be read.
+    document: String,
+    verdict: Verdict,
+    /// Hashes of all inputs of the decision.
+    inputs: BTreeMap<String, String>,
+    /// Executables that it names.
+    executables: BTreeSet<String>,
+    /// Paths claimed for it, while it is not admitted.
+    claims: BTreeSet<(u32, String)>,
+    /// Whether it is TOML at all.
+    parsable: bool,
+}
+
+/// What the kernel holds for an admitted artifact.
+struct Live {
+    slot: u32,
+    number: PlanNumber,
+    plan: Plan,
+    identities: BTreeMap<String, Identity>,
+    /// Whether the last read-back equalled the plan.
+    verified: bool,
+}
+
+/// The kernel's counters of a slot, as far as they are accounted for.
+#[derive(Debug, Clone, Copy, Default)]
+struct Counted {
+    lost: u64,
+    denials: u64,
+}
+
+/// Why the node cannot be run.
+#[derive(Debug)]
+pub enum Error {
+    Audit(audit::Error),
+    Registry(registry::Error),
+    Site(site::Error),
+    Enforcer(enforcer::Error),
+    Plan(plan::Error),
+    /// The canary's program cannot be bound.
+    Canary(String),
+    Directory {
+        path: std::path::PathBuf,
+        source: std::io::Error,
+    },
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Audit(_) => f.write_str("The audit log cannot be kept"),
+            Self::Registry(_) => f.write_str("What was admitted before is not known"),
+            Self::Site(_) => f.write_str("The site's own limits are not known"),
+            Self::Enforcer(_) => f.write_str("The kernel side cannot be used"),
+            Self::Plan(_) => f.write_str("The envelope does not fit into the kernel's tables"),
+            Self::Canary(why) => write!(f, "The canary cannot be bound: {why}"),
+            Self::Directory { path, .. } => write!(f, "The directory {path:?} cannot be used"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Audit(source) => Some(source),
+            Self::Registry(source) => Some(source),
+            Self::Site(source) => Some(source),
+            Self::Enforcer(source) => Some(source),
+            Self::Plan(source) => Some(source),
+            Self::Directory { source, .. } => Some(source),
+            Self::Canary(_) => None,
+        }
+    }
+}
+
+impl From<enforcer::Error> for Error {
+    fn from(source: enforcer::Error) -> Self {
+        Self::Enforcer(source)
+    }
+}
+
+/// Opens the audit, which comes before everything else: a refused start is recorded too.
+pub fn open_audit(config: &Config, paths: &Paths) -> Result<Audit, Error> {
+    for path in [&paths.state, &paths.run] {
+        std::fs::create_dir_all(path).map_err(|source| Error::Directory {
+            path: path.clone(),
+            source,
+        })?;
+    }
+    Audit::open(&Settings {
+        dir: paths.state.clone(),
+        limits: Limits {
+            max_size: config.audit.max_size.0,
+            keep: config.audit.keep,
+        },
+        syslog: config.audit.syslog.then(|| paths.syslog.clone()),
+    })
+    .map_err(Error::Audit)
+}
+
+impl Node {
+    /// Takes over what the kernel and the state directory hold. The programs are loaded; they are
+    /// attached here, before anything is admitted.
+    pub fn open(
+        config: Config,
+        paths: Paths,
+        system: System,
+        kernel: Kernel,
+        audit: Audit,
+        enforcing: bool,
+    ) -> Result<Self, Error> {
+        let registry =
+            Registry::open(&paths.admitted(), &system.boot_id).map_err(Error::Registry)?;
+        let site = Site::read(&paths).map_err(Error::Site)?;
+        kernel.attach()?;
+        let mut node = Self {
+            inputs: Inputs::new(&paths.state),
+            uses: Uses::default(),
+            posture: Posture::default(),
+            report: None,
+            site_problem: None,
+            enforcing,
+            files: BTreeMap::new(),
+            live: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            udp_slots: BTreeSet::new(),
+            counters: BTreeMap::new(),
+            canary: canary::State::default(),
+            next_plan: 1,
+            ignored: BTreeSet::new(),
+            waiting_calls: Vec::new(),
+            started_at: jiff::Timestamp::now().to_string(),
+            lost: Vec::new(),
+            unrecognised: BTreeSet::new(),
+            config,
+            paths,
+            system,
+            kernel,
+            audit,
+            registry,
+            site,
+        };
+        node.record(
+            Event::new(Code::Started, Outcome::Noted)
+                .fact("version", env!("CARGO_PKG_VERSION"))
+                .fact("mode", if enforcing { "enforce" } else { "audit" }),
+        );
+        node.holders = node
+            .registry
+            .slot_names()
+            .map(|(name, slot)| (slot, name.to_owned()))
+            .collect();
+        node.resume();
+        node.bind_canary()?;
+        Ok(node)
+    }
+
+    /// Puts the last admitted set in force again, and keeps what was revoked revoked.
+    fn resume(&mut self) {
+        let entries: Vec<(String, registry::Entry)> = self
+            .registry
+            .artifacts
+            .iter()
+            .map(|(id, entry)| (id.clone(), entry.clone()))
+            .collect();
+        for (id, entry) in entries {
+            let resumed = if entry.revoked {
+                self.keep_revoked(&id, &entry)
+            } else {
+                self.resume_admitted(&id, &entry)
+            };
+            if let Err(error) = resumed {
+                self.record(
+                    Event::new(Code::Rejected, Outcome::Rejected)
+                        .artifact(&id)
+                        .detail("resume")
+                        .message(chain(&error)),
+                );
+            }
+        }
+        self.adopt();
+    }
+
+    fn record(&mut self, event: Event) {
+        self.audit.record(event, Instant::now());
+    }
+
+    /// Writes down what is admitted; a failure is told and retried with the next change.
+    fn save(&mut self) {
+        self.registry.listed = self.listed();
+        if let Err(error) = self.registry.save(&self.paths.admitted()) {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("registry")
+                    .message(chain(&error)),
+            );
+        }
+    }
+
+    /// The slot of a name in this boot.
+    fn slot(&mut self, name: &str) -> Result<u32, enforcer::Error> {
+        let slot = self
+            .registry
+            .slot(name, sys::SLOTS_MAX)
+            .ok_or(enforcer::Error::Full {
+                what: "artifacts",
+                limit: sys::SLOTS_MAX - 1,
+            })?;
+        self.holders.insert(slot, name.to_owned());
+        Ok(slot)
+    }
+
+    /// A plan number that no slot uses.
+    fn plan_number(&mut self) -> Result<PlanNumber, enforcer::Error> {
+        let pinned = self.kernel.plans_in_force()?;
+        for _ in 0..sys::PLANS_MAX {
+            let number = self.next_plan;
+            self.next_plan = if number + 1 >= sys::PLANS_MAX {
+                1
+            } else {
+                number + 1
+            };
+            let live = self.live.values().any(|live| live.number == number);
+            if !live && !pinned.contains(&number) {
+                return Ok(number);
+            }
+        }
+        Err(enforcer::Error::Full {
+            what: "plans",
+            limit: sys::PLANS_MAX - 1,
+        })
+    }
+
+    /// The mode in which a plan is put in force.
+    fn kernel_mode(&self, mode: Mode) -> enforcer::Mode {
+        if self.enforcing && mode == Mode::Enforce {
+            enforcer::Mode::Enforce
+        } else {
+            enforcer::Mode::Audit
+        }
+    }
+
+    /// Binds running tasks of admitted executables and tells how many.
+    fn adopt(&mut self) {
+        match self.kernel.adopt() {
+            Ok(0) => {}
+            Ok(count) => {
+                let event = Event::new(Code::Adopted, Outcome::Noted)
+                    .fact("processes", count.to_string())
+                    .message(format!(
+                        "{count} running processes of admitted executables are held to their envelope from now on"
+                    ));
+                self.record(event);
+            }
+            Err(error) => {
+                let event = Event::new(Code::Adopted, Outcome::Noted)
+                    .detail("failed")
+                    .message(format!(
+                        "{}; tasks that ran before their artifact may be outside it",
+                        chain(&error)
+                    ));
+                self.record(event);
+            }
+        }
+    }
+
+    /// When the audit wants to be called, or a mode ends.
+    pub fn next_due(&self) -> Option<Instant> {
+        self.audit.next_due()
+    }
+
+    /// Seconds until the next mode that was set for a time ends.
+    pub fn next_mode_end(&self) -> Option<u64> {
+        let now = now_unix();
+        self.registry
+            .artifacts
+            .values()
+            .filter_map(|entry| entry.mode_until)
+            .map(|until| until.saturating_sub(now))
+            .min()
+    }
+
+    /// Writes folded repeats whose time has come, and ends modes whose time is over.
+    pub fn flush_due(&mut self) {
+        self.audit.flush_due(Instant::now());
+        self.end_modes();
+    }
+
+    /// Once an hour: the head of the audit chain, and how often rules were used.
+    pub fn hourly(&mut self) {
+        self.feed_uses();
+        self.audit.record_head();
+    }
+
+    /// Readable while kernel records wait.
+    pub fn ring_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.kernel.ring_fd()
+    }
+
+    /// Directories of executables that the verdicts depend on, with the names in them.
+    pub fn executables(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let mut directories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for path in self.files.values().flat_map(|file| &file.executables) {
+            if let Some((directory, name)) = path.rsplit_once('/') {
+                let directory = if directory.is_empty() { "/" } else { directory };
+                directories
+                    .entry(directory.to_owned())
+                    .or_default()
+                    .insert(name.to_owned());
+            }
+        }
+        directories
+    }
+
+    /// Ends the daemon: enforcement stays pinned, and the posture says that nobody admits.
+    pub fn stop(&mut self, signal: &str) {
+        self.drain();
+        self.feed_uses();
+        self.save();
+        self.record(Event::new(Code::Stopped, Outcome::Noted).fact("signal", signal));
+        self.publish_stopped();
+        self.audit.flush();
+    }
+
+    fn standing_of(&self, id: &str) -> Option<Standing> {
+        let entry = self.registry.artifacts.get(id)?;
+        Some(if entry.revoked {
+            Standing::Revoked
+        } else {
+            Standing::Admitted
+        })
+    }
+
+    fn close(&self, slot: u32, state: SlotState) -> Result<(), enforcer::Error> {
+        self.kernel.close(slot, state)
+    }
+}
+
+/// Seconds since 1970.
+fn now_unix() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
+}

@@ -1,0 +1,348 @@
+//! The facts of the posture, read back from the kernel, and the report that is made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::artifact::capability::CapabilityName;
+use crate::config::{Config, Mode, Paths};
+use crate::control::Standing;
+use crate::enforcer::SlotState;
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::posture::{
+    self, Admission, ArtifactFacts, Canary, Hook, Observed, Programs, Report, System, publish,
+};
+
+use super::{Node, now_unix};
+
+/// Programs that hang at the cgroup root, by the names that the report uses.
+const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
+
+/// What no hook of this build sees, or what is refused flatly because its domain is missing; see
+/// docs/threat-model.md.
+const UNMEDIATED: [&str; 10] = [
+    "access",
+    "descriptors-held-after-revocation",
+    "executable-stack",
+    "guard",
+    "inherited-descriptors",
+    "ld.so-as-program",
+    "managed-paths",
+    "stat",
+    "system-v-ipc",
+    "units",
+];
+
+/// What is true of a node on which no programs are loaded.
+pub fn without_kernel(
+    config: &Config,
+    paths: &Paths,
+    system: System,
+    programs: Programs,
+    admission: Admission,
+) -> Observed {
+    Observed {
+        now_unix: now_unix(),
+        pid: std::process::id(),
+        core_supported: system.btf && programs == Programs::Loaded,
+        system,
+        programs,
+        hooks: BTreeMap::new(),
+        kernel_mode: None,
+        gate: config.gate,
+        mode: config.mode,
+        require: config.require,
+        admission,
+        canary: Canary::default(),
+        artifacts: Vec::new(),
+        rejected: BTreeMap::new(),
+        failed_updates: BTreeSet::new(),
+        unparsable: BTreeSet::new(),
+        parse_ok: true,
+        path_rules: 0,
+        network_rules: 0,
+        subjects: 0,
+        claims: 0,
+        snapshot: paths.admitted(),
+        snapshot_present: paths.admitted().exists(),
+        lost_events: 0,
+        lost_lately: 0,
+        sinks: Vec::new(),
+        audit_head: crate::audit::Head::genesis(),
+        break_glass: None,
+        unmediated: UNMEDIATED.iter().map(|word| (*word).to_owned()).collect(),
+        unrecognised: BTreeSet::new(),
+    }
+}
+
+impl Node {
+    /// Reads every plan back from the kernel and compares.
+    pub fn verify_all(&mut self) {
+        let kernel = &self.kernel;
+        for live in self.live.values_mut() {
+            live.verified = kernel
+                .verify(live.slot, live.number, &live.plan)
+                .unwrap_or(false);
+        }
+    }
+
+    /// Writes the report if it is due to change, or anyway to renew its time.
+    pub fn publish(&mut self) {
+        self.publish_as(Admission::Running);
+    }
+
+    pub(super) fn publish_stopped(&mut self) {
+        self.publish_as(Admission::Stopped);
+    }
+
+    fn publish_as(&mut self, admission: Admission) {
+        let mut observed = self.observe(admission.clone());
+        let (mut report, event) = self.posture.update(&observed);
+        if let Some(event) = event {
+            self.record(event);
+            // the change itself moved the head of the chain
+            observed = self.observe(admission);
+            report = self.posture.update(&observed).0;
+        }
+        if let Err(error) = publish(&report, &self.paths) {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("posture")
+                    .message(chain(&error)),
+            );
+        }
+        self.report = Some(report);
+    }
+
+    /// The last report.
+    pub(super) fn report(&mut self) -> Report {
+        if self.report.is_none() {
+            self.publish();
+        }
+        let observed = self.observe(Admission::Running);
+        match &self.report {
+            Some(report) => report.clone(),
+            None => self.posture.update(&observed).0,
+        }
+    }
+
+    /// Why this node cannot enforce, as the report would say it now.
+    pub fn blockers(&self) -> BTreeSet<posture::Blocker> {
+        let observed = self.observe(Admission::Running);
+        let report = posture::evaluate(&observed, &posture::History::default());
+        report.enforce_blockers.iter().copied().collect()
+    }
+
+    /// Whether the canary was refused all that it tried, and each refusal was seen.
+    pub fn canary_passed(&self) -> bool {
+        self.canary.last.passed()
+    }
+
+    /// From now on nothing is refused, and the report says so.
+    pub fn only_audit(&mut self) {
+        self.enforcing = false;
+        let ids: Vec<_> = self.live.keys().cloned().collect();
+        for id in ids {
+            if let Some(live) = self.live.get(&id)
+                && let Err(error) = self.kernel.commit(
+                    live.slot,
+                    live.number,
+                    &live.plan,
+                    crate::enforcer::Mode::Audit,
+                )
+            {
+                self.record(
+                    Event::new(Code::ModeChanged, Outcome::Noted)
+                        .artifact(&id)
+                        .detail("failed")
+                        .message(chain(&error)),
+                );
+            }
+        }
+    }
+
+    /// The daemon does not start: the report says why, and so does the audit.
+    pub fn refuse(&mut self, why: &str) {
+        self.publish_as(Admission::Refused(why.to_owned()));
+        self.audit.flush();
+    }
+
+    fn observe(&self, admission: Admission) -> Observed {
+        let (lost_events, lost_lately) = self.losses();
+        let claims: usize = self
+            .registry
+            .artifacts
+            .values()
+            .map(|entry| entry.claims.len())
+            .chain(self.files.values().map(|file| file.claims.len()))
+            .sum();
+        Observed {
+            hooks: self.hooks(),
+            kernel_mode: Some(if self.enforcing {
+                Mode::Enforce
+            } else {
+                Mode::Audit
+            }),
+            canary: self.canary.last,
+            artifacts: self.artifact_facts(),
+            rejected: self.rejected(),
+            failed_updates: self.failed_updates(),
+            unparsable: self.unparsable(),
+            parse_ok: self.files.values().all(|file| file.parsable),
+            path_rules: self
+                .live
+                .values()
+                .map(|live| live.plan.files.len() as u64)
+                .sum(),
+            network_rules: self
+                .live
+                .values()
+                .map(|live| (live.plan.endpoints.len() + live.plan.ranges.len()) as u64)
+                .sum(),
+            subjects: self
+                .live
+                .values()
+                .map(|live| live.identities.len() as u64)
+                .sum(),
+            claims: claims as u64,
+            lost_events,
+            lost_lately,
+            sinks: self.audit.sinks(),
+            audit_head: self.audit.head().clone(),
+            unrecognised: self.unrecognised.clone(),
+            ..without_kernel(
+                &self.config,
+                &self.paths,
+                self.system.clone(),
+                Programs::Loaded,
+                admission,
+            )
+        }
+    }
+
+    fn hooks(&self) -> BTreeMap<String, Hook> {
+        let absent = self.kernel.absent_hooks();
+        let udp = self
+            .live
+            .values()
+            .any(|live| u32::from(live.plan.flags) & crate::bpf::sys::PLAN_UDP != 0);
+        self.kernel
+            .attached()
+            .into_iter()
+            .map(|(name, attached)| {
+                let expected = !absent.contains(&name) && (udp || !name.starts_with("sendmsg"));
+                let name = if CGROUP_PROGRAMS.contains(&name.as_str()) {
+                    format!("cgroup/{name}")
+                } else {
+                    name
+                };
+                (name, Hook { attached, expected })
+            })
+            .collect()
+    }
+
+    fn artifact_facts(&self) -> Vec<ArtifactFacts> {
+        let admitted = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| !entry.revoked);
+        let mut facts: Vec<ArtifactFacts> = admitted
+            .map(|(id, entry)| {
+                let live = self.live.get(id);
+                let state = live
+                    .and_then(|live| self.kernel.state(live.slot).ok())
+                    .map(|(state, _, _)| state);
+                let flags = live.map_or(0, |live| u32::from(live.plan.flags));
+                ArtifactFacts {
+                    id: id.clone(),
+                    version: entry.effective.version.clone(),
+                    publisher: entry.effective.publisher.clone(),
+                    digest: entry.effective.digest.clone(),
+                    standing: posture::Standing::Admitted,
+                    mode: if self.enforcing {
+                        entry.mode
+                    } else {
+                        Mode::Audit
+                    },
+                    envelope_match: state == Some(SlotState::Admitted)
+                        && live.is_some_and(|live| live.verified),
+                    executables: live.map_or(0, |live| live.identities.len() as u64),
+                    capabilities: entry
+                        .effective
+                        .capabilities
+                        .iter()
+                        .map(|capability| capability.capability.name)
+                        .collect(),
+                    udp: flags & crate::bpf::sys::PLAN_UDP != 0,
+                    measured: false,
+                }
+            })
+            .collect();
+        for file in self.files.values() {
+            if file.verdict.standing == Standing::Waiting
+                && let Some(id) = &file.verdict.id
+                && !facts.iter().any(|fact| fact.id == *id)
+            {
+                facts.push(ArtifactFacts {
+                    id: id.clone(),
+                    version: String::new(),
+                    publisher: String::new(),
+                    digest: String::new(),
+                    standing: posture::Standing::Waiting,
+                    mode: Mode::Enforce,
+                    envelope_match: false,
+                    executables: 0,
+                    capabilities: BTreeSet::<CapabilityName>::new(),
+                    udp: false,
+                    measured: false,
+                });
+            }
+        }
+        facts
+    }
+
+    fn rejected(&self) -> BTreeMap<String, String> {
+        self.files
+            .iter()
+            .filter(|(_, file)| file.verdict.standing == Standing::Rejected)
+            .map(|(name, file)| {
+                let why = [&file.verdict.error, &file.verdict.detail]
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect::<Vec<_>>();
+                (name.clone(), why.join(" "))
+            })
+            .collect()
+    }
+
+    /// Artifacts in force whose file now says something that was not admitted.
+    fn failed_updates(&self) -> BTreeSet<String> {
+        self.registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| !entry.revoked)
+            .filter(|(_, entry)| {
+                self.files
+                    .get(&entry.file)
+                    .is_some_and(|file| file.verdict.standing != Standing::Admitted)
+            })
+            .map(|(id, _)| id.clone())
+            .collect()
+    }
+
+    fn unparsable(&self) -> BTreeSet<String> {
+        let in_force: BTreeSet<&String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| &entry.file)
+            .collect();
+        self.files
+            .iter()
+            .filter(|(name, file)| !file.parsable && !in_force.contains(name))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,185 @@
+//! The way back: rights end at once and stay ended until the administrator says otherwise.
+
+use crate::config::Mode;
+use crate::control::{Response, Standing, Why};
+use crate::enforcer::{self, SlotState};
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::registry::Entry;
+
+use super::admit::device_of;
+use super::{Error, Node, now_unix};
+
+impl Node {
+    /// Ends all rights of an artifact. Its claims stay: the program does not come back unconfined.
+    pub(super) fn revoke(&mut self, id: &str) {
+        let Some(live) = self.live.remove(id) else {
+            if let Some(entry) = self.registry.artifacts.get_mut(id) {
+                entry.revoked = true;
+            }
+            return;
+        };
+        let mut event = Event::new(Code::Revoked, Outcome::Revoked).artifact(id);
+        match self.close(live.slot, SlotState::Revoked) {
+            Ok(()) => {
+                let tasks = self
+                    .kernel
+                    .tasks()
+                    .ok()
+                    .and_then(|tasks| tasks.get(&live.slot).copied())
+                    .unwrap_or(0);
+                event = event.fact("tasks", tasks.to_string()).message(
+                    "Every hooked operation of its tasks is refused from now on, and its executables \
+                     do not run; \"cartouche forget\" ends that",
+                );
+            }
+            Err(error) => {
+                event = event.detail("failed").message(format!(
+                    "{}; its old envelope is still in force",
+                    chain(&error)
+                ));
+            }
+        }
+        // the files stay bound, so they are not retired with the plan
+        let live = super::Live {
+            identities: std::collections::BTreeMap::new(),
+            ..live
+        };
+        self.retire(id, &live);
+        if let Some(entry) = self.registry.artifacts.get_mut(id) {
+            entry.revoked = true;
+            entry.mode = Mode::Enforce;
+            entry.mode_until = None;
+        }
+        self.record(event);
+        self.settle_datagrams();
+    }
+
+    /// After a start: what was revoked is refused again before anything else happens.
+    pub(super) fn keep_revoked(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
+        let slot = self.slot(id)?;
+        self.close(slot, SlotState::Revoked)?;
+        let mut claims = entry.claims.clone();
+        for executable in &entry.effective.executables {
+            let path = &executable.path;
+            let dev = self.device(path).unwrap_or_else(|| device_of(path));
+            self.kernel.claim(dev, path, slot)?;
+            claims.insert((dev, path.clone()));
+        }
+        if let Some(entry) = self.registry.artifacts.get_mut(id) {
+            entry.claims = claims;
+        }
+        Ok(())
+    }
+
+    /// Ends a revocation: the program may run outside again. Tasks that were bound stay refused.
+    pub(super) fn forget(&mut self, id: &str) -> Response {
+        match self.standing_of(id) {
+            Some(Standing::Revoked) => {}
+            Some(_) => {
+                return Response::refused(
+                    Why::Unfit,
+                    format!("The artifact {id:?} is in force; remove its file first"),
+                );
+            }
+            None => {
+                return Response::refused(Why::NotFound, format!("There is no artifact {id:?}"));
+            }
+        }
+        if let Err(error) = self.let_go(id) {
+            return Response::refused(Why::Failed, chain(&error));
+        }
+        self.record(Event::new(Code::Forgotten, Outcome::Noted).artifact(id));
+        // a rejected file that names the same executables claims them now
+        self.files
+            .retain(|_, file| file.verdict.standing == Standing::Admitted);
+        self.reconcile(None);
+        self.save();
+        Response::Done {
+            message: format!(
+                "The artifact {id:?} is forgotten: its executables run without an envelope from now on"
+            ),
+        }
+    }
+
+    fn let_go(&mut self, id: &str) -> Result<(), enforcer::Error> {
+        let Some(entry) = self.registry.artifacts.get(id).cloned() else {
+            return Ok(());
+        };
+        let slot = self.slot(id)?;
+        for (identity, bound) in self.kernel.bindings()? {
+            if bound == slot {
+                self.kernel.unbind(&identity)?;
+            }
+        }
+        for (dev, path) in &entry.claims {
+            self.kernel.unclaim(*dev, path)?;
+        }
+        self.registry.artifacts.remove(id);
+        Ok(())
+    }
+
+    /// Changes the mode of one artifact.
+    pub(super) fn set_mode(&mut self, id: &str, mode: Mode, for_seconds: Option<u64>) -> Response {
+        let Some(live) = self.live.get(id) else {
+            let why = if self.standing_of(id).is_some() {
+                Why::Unfit
+            } else {
+                Why::NotFound
+            };
+            return Response::refused(why, format!("There is no artifact {id:?} in force"));
+        };
+        let kernel_mode = self.kernel_mode(mode);
+        let committed = self
+            .kernel
+            .commit(live.slot, live.number, &live.plan, kernel_mode);
+        if let Err(error) = committed {
+            return Response::refused(Why::Failed, chain(&error));
+        }
+        let until = for_seconds.map(|seconds| now_unix().saturating_add(seconds));
+        if let Some(entry) = self.registry.artifacts.get_mut(id) {
+            entry.mode = mode;
+            entry.mode_until = until.filter(|_| mode == Mode::Audit);
+        }
+        let mut event = Event::new(Code::ModeChanged, Outcome::Noted)
+            .artifact(id)
+            .detail(mode.as_str());
+        if let Some(seconds) = for_seconds {
+            event = event.fact("seconds", seconds.to_string());
+        }
+        self.record(event);
+        self.save();
+        let what = match mode {
+            Mode::Enforce => "What its envelope does not declare is refused",
+            Mode::Audit => "Nothing is refused to it; what would be is recorded",
+        };
+        Response::Done {
+            message: format!("The artifact {id:?} is in {mode} mode. {what}."),
+        }
+    }
+
+    /// Modes that were set for a time and whose time is over.
+    pub(super) fn end_modes(&mut self) {
+        let now = now_unix();
+        let over: Vec<String> = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| entry.mode_until.is_some_and(|until| until <= now))
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in over {
+            self.set_mode(&id, Mode::Enforce, None);
+        }
+    }
+
+    fn settle_datagrams(&mut self) {
+        if let Err(error) = self.kernel.settle_datagrams(&self.udp_slots) {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("datagrams")
+                    .message(chain(&error)),
+            );
+        }
+    }
+}
