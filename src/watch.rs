@@ -98,7 +98,7 @@ impl Watch {
             self.take(&descriptor, mask, name);
         }
         if !self.changes.is_empty() {
-            self.due = Some(Instant::now() + QUIET);
+            self.due.get_or_insert(Instant::now() + QUIET);
         }
         Ok(())
     }
