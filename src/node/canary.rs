@@ -1,7 +1,7 @@
 //! The proof that enforcement is real: a child of a built-in artifact tries what it may not do, and must
 //! be refused and reported. Lists and links can be right while nothing is enforced; this cannot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 
 use crate::admission::{BoundExecutable, Effective, EffectiveCapability};
@@ -33,25 +33,14 @@ pub const ANSWERED: u8 = 64;
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) last: Canary,
-    /// Of the run under way: the process, and the operations that the kernel reported for it.
-    run: Option<(u32, BTreeSet<u16>)>,
-    /// Records that came before the process was known.
-    early: BTreeMap<u32, BTreeSet<u16>>,
+    /// Operations that the kernel reported since it was last sent. Its children's count too: the exec
+    /// is tried by one.
+    seen: BTreeSet<u16>,
 }
 
 impl State {
     pub(super) fn saw(&mut self, record: &sys::event) {
-        match &mut self.run {
-            Some((pid, seen)) if *pid == record.tgid => {
-                seen.insert(record.operation);
-            }
-            _ => {
-                self.early
-                    .entry(record.tgid)
-                    .or_default()
-                    .insert(record.operation);
-            }
-        }
+        self.seen.insert(record.operation);
     }
 }
 
@@ -107,7 +96,8 @@ impl Node {
 
     /// Sends the canary out. The caller waits for its end, and then calls [`Node::canary_returned`].
     pub fn send_canary(&mut self) -> Option<CanaryRun> {
-        self.canary.early.clear();
+        self.drain();
+        self.canary.seen.clear();
         let child = Command::new(PROGRAM)
             .env_clear()
             .stdin(Stdio::null())
@@ -115,10 +105,7 @@ impl Node {
             .stderr(Stdio::null())
             .spawn()
             .ok();
-        if let Some(child) = &child {
-            self.canary.run = Some((child.id(), BTreeSet::new()));
-        } else {
-            self.canary.run = None;
+        if child.is_none() {
             self.canary.last = Canary {
                 ran_at_unix: Some(now_unix()),
                 ..Canary::default()
@@ -138,18 +125,6 @@ impl Node {
             .filter(|code| code & ANSWERED != 0)
             .unwrap_or(0);
         self.drain();
-        let mut seen = self
-            .canary
-            .run
-            .take()
-            .map(|(_, seen)| seen)
-            .unwrap_or_default();
-        seen.extend(
-            self.canary
-                .early
-                .remove(&run.child.id())
-                .unwrap_or_default(),
-        );
         let expected = [
             sys::right::RIGHT_READ.0 as u16,
             sys::operation::OP_NET_CONNECT.0 as u16,
@@ -160,7 +135,9 @@ impl Node {
             open_refused: status & OPEN_REFUSED != 0,
             connect_refused: status & CONNECT_REFUSED != 0,
             exec_refused: status & EXEC_REFUSED != 0,
-            events_seen: expected.iter().all(|operation| seen.contains(operation)),
+            events_seen: expected
+                .iter()
+                .all(|operation| self.canary.seen.contains(operation)),
         };
         let before = self.canary.last;
         self.canary.last = now;
