@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use async_io::{Async, Timer};
 use async_signal::{Signal, Signals};
 use async_std::channel::{Receiver, bounded};
-use async_std::os::unix::net::UnixListener;
 use clap::Parser;
 use futures_lite::{StreamExt, future};
 use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, openat};
@@ -231,7 +230,7 @@ fn serve(node: &mut Node, paths: &Paths) -> io::Result<&'static str> {
     let watch = Watch::new(paths)?;
     async_io::block_on(async {
         let served = async {
-            control::serve(UnixListener::from(listener), sender).await?;
+            control::serve(listener, sender).await?;
             Ok("socket")
         };
         future::or(served, attend(node, watch, calls)).await
