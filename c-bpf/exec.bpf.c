@@ -37,19 +37,21 @@ __noinline __u32 claimant(__u64 dentry, __u64 mount, __u32 dev)
 	struct scratch *scratch;
 	struct claim_key *key;
 	struct claim *claim;
-	__u32 leaf = 0;
+	__u32 leaf = 0, *namesake;
 	int at;
 
 	bpf_probe_read_kernel_str(name.name, sizeof(name.name),
 				  BPF_CORE_READ((struct dentry *)dentry, d_name.name));
-	if (!bpf_map_lookup_elem(&claim_names, &name))
+	namesake = bpf_map_lookup_elem(&claim_names, &name);
+	if (!namesake)
 		return 0;
+	/* a claimed name on the claimed device, whose path cannot be told: refused */
 	scratch = scratch_of_current();
 	if (!scratch)
-		return SLOTS_MAX; /* unknown slot: refused */
+		return *namesake;
 	at = walk_path(scratch, dentry, mount, &leaf);
 	if (at < 0)
-		return 0;
+		return *namesake;
 	at &= WALK_MAX - 1;
 	key = (void *)&scratch->path[at] - sizeof(__u32);
 	key->dev = dev;
@@ -96,6 +98,19 @@ static __always_inline int set_pending(__u32 current_slot, __u32 pending,
 	return 0;
 }
 
+/* What an exec that failed left behind must not label another program. */
+static __always_inline void forget_pending(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct label *label;
+
+	if (!task->bpf_storage)
+		return;
+	label = bpf_task_storage_get(&labels, task, NULL, 0);
+	if (label)
+		label->pending = 0;
+}
+
 SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 {
@@ -110,6 +125,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
 	inode = (__u64)BPF_CORE_READ(bprm, file, f_inode);
 	labelled = subject(&bearer);
+	forget_pending();
 	key_of(inode, &key);
 	entry = subject_by_key(&key);
 	if (!entry) {
@@ -199,8 +215,9 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 		read_slot(&bearer);
 		return judge(&bearer, &place) ? -EPERM : 0;
 	}
+	/* a subject in execve has a pending label, or something is wrong */
 	if (subject(&bearer))
-		return -EPERM; /* a subject in execve has a pending label, or something is wrong */
+		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
 	key_of(inode, &key);
 	entry = subject_by_key(&key);
 	if (!entry) {

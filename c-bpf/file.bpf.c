@@ -117,6 +117,19 @@ static __always_inline bool is_device(__u16 mode)
 	return (mode & S_IFMT) == S_IFCHR || (mode & S_IFMT) == S_IFBLK;
 }
 
+/* /proc/PID/mem writes through read-only and executable pages: that is making code. */
+static __always_inline bool is_process_memory(__u64 dentry)
+{
+	char name[4] = {};
+
+	if (BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) != PROC_SUPER_MAGIC)
+		return false;
+	bpf_probe_read_kernel_str(name, sizeof(name),
+				  BPF_CORE_READ((struct dentry *)dentry, d_name.name));
+	return name[0] == 'm' && name[1] == 'e' && name[2] == 'm' &&
+	       (BPF_CORE_READ((struct dentry *)dentry, d_name.hash_len) >> 32) == 3;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -145,6 +158,10 @@ int BPF_PROG(file_open, struct file *file)
 		place.wanted |= BIT(RIGHT_READ);
 	if (f_mode & FMODE_WRITE)
 		place.wanted |= BIT(RIGHT_WRITE);
+	if ((f_mode & FMODE_WRITE) && !(bearer.flags & PLAN_CODE_GENERATE) &&
+	    is_process_memory(where.dentry))
+		return refuse_flatly(&bearer, OP_CODE_GENERATE, where.dentry, where.mount) ? -EPERM
+											   : 0;
 	mode = BPF_CORE_READ(file, f_inode, i_mode);
 	if (file->f_flags & O_TMPFILE_BIT && unhashed(where.dentry)) {
 		/* a new file without a name: creating it is what counts */
@@ -168,8 +185,24 @@ __noinline int judge_at(__u64 dentry, __u64 mount, __u32 wanted)
 
 	if (!subject(&bearer))
 		return 0;
+	/* fchmod and the like on own pipes, sockets, memfds */
+	if (internal_mount(mount) && in_force(&bearer))
+		return 0;
 	place = place_of(dentry, mount, wanted);
 	return judge(&bearer, &place) ? -EPERM : 0;
+}
+
+/* A file without any name left (memfd, unlinked temporary file) is its holder's own. */
+static __always_inline int judge_truncate(__u64 inode, __u64 dentry, __u64 mount)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) &&
+	    (internal_mount(mount) || !BPF_CORE_READ((struct inode *)inode, i_nlink)))
+		return 0;
+	return judge_at(dentry, mount, BIT(RIGHT_WRITE));
 }
 
 SEC("lsm/path_truncate")
@@ -182,7 +215,7 @@ int BPF_PROG(path_truncate, const struct path *path)
 		return refuse_pinned(inode, where.dentry, where.mount) ? -EPERM : 0;
 	if (outside())
 		return 0;
-	return judge_at(where.dentry, where.mount, BIT(RIGHT_WRITE)) ? -EPERM : 0;
+	return judge_truncate(inode, where.dentry, where.mount) ? -EPERM : 0;
 }
 
 /* Since 6.2 (3350607dc563) ftruncate and O_TRUNC come here instead of path_truncate. */
@@ -191,18 +224,12 @@ int BPF_PROG(file_truncate, struct file *file)
 {
 	struct location where = location_of(&file->f_path);
 	__u64 inode = (__u64)BPF_CORE_READ(file, f_inode);
-	__u32 wanted = BIT(RIGHT_WRITE);
 
 	if (write_blocked(inode))
 		return refuse_pinned(inode, where.dentry, where.mount) ? -EPERM : 0;
 	if (outside())
 		return 0;
-	/* files without a name in any tree: a memfd, an open file that was unlinked */
-	if (internal_mount(where.mount) || unhashed(where.dentry))
-		return 0;
-	if (BPF_CORE_READ(file, f_mode) & FMODE_CREATED)
-		wanted = BIT(RIGHT_CREATE);
-	return judge_at(where.dentry, where.mount, wanted) ? -EPERM : 0;
+	return judge_truncate(inode, where.dentry, where.mount) ? -EPERM : 0;
 }
 
 SEC("lsm/path_chmod")
@@ -517,6 +544,9 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 	case FS_IOC32_SETFLAGS:
 	case FS_IOC_FSSETXATTR:
 	case FS_IOC_ENABLE_VERITY:
+	case FS_IOC_SETVERSION:
+	case EXT4_IOC_SETVERSION:
+	case FS_IOC_SET_ENCRYPTION_POLICY:
 		place = place_of(dentry, mount, BIT(RIGHT_WRITE));
 		return judge(&bearer, &place) ? -EPERM : 0;
 	}

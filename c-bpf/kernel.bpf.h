@@ -53,6 +53,9 @@ typedef _Bool bool;
 #define FS_IOC32_SETFLAGS 0x40046602
 #define FS_IOC_FSSETXATTR 0x401c5820
 #define FS_IOC_ENABLE_VERITY 0x40806685
+#define FS_IOC_SETVERSION 0x40087602
+#define EXT4_IOC_SETVERSION 0x40086604
+#define FS_IOC_SET_ENCRYPTION_POLICY 0x800c6613
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541c
 #define FIOSETOWN 0x8901
@@ -108,6 +111,7 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	__u32 i_generation;
+	unsigned int i_nlink;
 	atomic_t i_writecount;
 };
 

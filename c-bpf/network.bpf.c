@@ -255,7 +255,7 @@ int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int 
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return -EPERM;
+		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX)
 		return 0; /* unix_stream_connect, unix_may_send */
@@ -284,7 +284,7 @@ int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int len
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return -EPERM;
+		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX && in_force(&bearer))
 		return 0; /* a path is an fs:create; an abstract name hides no file */
@@ -332,7 +332,7 @@ int BPF_PROG(socket_listen, struct socket *sock, int backlog)
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return -EPERM;
+		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
 	return judge_local(&bearer, sk) ? -EPERM : 0;
 }
 
@@ -346,7 +346,7 @@ int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return -EPERM;
+		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
 	return judge_local(&bearer, sk) ? -EPERM : 0;
 }
 
