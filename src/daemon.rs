@@ -35,6 +35,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// How long after a change the canary is sent: several changes are one.
 const SOON: Duration = Duration::from_millis(200);
 
+/// How long after a change it is written down and reported. It is in force before; more changes that
+/// wait shall not wait for the report.
+const AT_ONCE: Duration = Duration::from_millis(20);
+
 /// Holds programs to the envelopes that their artifacts declare.
 #[derive(Debug, Parser)]
 #[command(name = "cartouched", version, after_help = exit_codes())]
@@ -252,6 +256,7 @@ struct Clock {
     minute: Instant,
     hour: Instant,
     canary_due: Option<Instant>,
+    report_due: Option<Instant>,
     canary: Option<(CanaryRun, Async<OwnedFd>)>,
 }
 
@@ -266,12 +271,14 @@ async fn attend(
         minute: Instant::now() + MINUTE,
         hour: Instant::now() + HOUR,
         canary_due: Some(Instant::now() + SOON),
+        report_due: None,
         canary: None,
     };
     watch.follow(node.executables());
     // what changed between the first reading and the first watch
     node.reconcile(None);
     node.publish();
+    node.save();
     // not started by systemd: nobody to tell
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
@@ -319,15 +326,20 @@ async fn attend(
     }
 }
 
-/// After a change: new watches, a new report, and soon a canary.
+/// After a change: new watches, a new report at once, and soon a canary.
 fn settle(node: &mut Node, watch: &mut Watch, clock: &mut Clock) {
     watch.follow(node.executables());
-    node.publish();
+    clock.report_due.get_or_insert(Instant::now() + AT_ONCE);
     clock.canary_due.get_or_insert(Instant::now() + SOON);
 }
 
 fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
     node.flush_due();
+    if clock.report_due.is_some_and(|due| due <= now) {
+        clock.report_due = None;
+        node.publish();
+        node.save();
+    }
     if now >= clock.minute {
         clock.minute = now + MINUTE;
         node.drain();
@@ -405,8 +417,14 @@ fn next_alarm(node: &Node, watch: &Watch, clock: &Clock) -> Instant {
         .next_mode_end()
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let canary_due = clock.canary_due.filter(|_| clock.canary.is_none());
-    [watch.due(), node.next_due(), canary_due, mode_end]
-        .into_iter()
-        .flatten()
-        .fold(clock.minute.min(clock.hour), Instant::min)
+    [
+        watch.due(),
+        node.next_due(),
+        canary_due,
+        clock.report_due,
+        mode_end,
+    ]
+    .into_iter()
+    .flatten()
+    .fold(clock.minute.min(clock.hour), Instant::min)
 }

@@ -21,19 +21,28 @@ pub struct PolicyFile {
 /// All artifact files at one moment.
 #[derive(Debug, Default)]
 pub struct Policies {
-    /// By file name, without directories.
+    /// By file name, without directories: all that were asked for.
     pub files: BTreeMap<String, PolicyFile>,
+    /// The names of all that are there, asked for or not; masked ones only if they were not asked for.
+    pub present: BTreeSet<String>,
     /// What was passed over and why, as sentences: by path.
     pub ignored: BTreeMap<String, String>,
 }
 
 impl Policies {
-    /// Reads both directories. A missing one is empty; one that is not trusted gives no files, and why.
-    pub fn read(paths: &Paths) -> Self {
+    /// Reads both directories, or of their files only those `wanted`. A missing one is empty; one that is
+    /// not trusted gives no files, and why.
+    pub fn read(paths: &Paths, wanted: Option<&BTreeSet<String>>) -> Self {
         let mut policies = Self::default();
         let mut masked = BTreeSet::new();
-        policies.read_directory(&paths.policies(), true, paths.owner, &mut masked);
-        policies.read_directory(&paths.shipped_policies(), false, paths.owner, &mut masked);
+        policies.read_directory(&paths.policies(), true, paths.owner, &mut masked, wanted);
+        policies.read_directory(
+            &paths.shipped_policies(),
+            false,
+            paths.owner,
+            &mut masked,
+            wanted,
+        );
         policies
     }
 
@@ -43,6 +52,7 @@ impl Policies {
         administrator: bool,
         owner: u32,
         masked: &mut BTreeSet<String>,
+        wanted: Option<&BTreeSet<String>>,
     ) {
         let directory = match TrustedDirectory::open(path, owner) {
             Ok(directory) => directory,
@@ -78,6 +88,10 @@ impl Policies {
             if masked.contains(name) || self.files.contains_key(name) {
                 continue;
             }
+            if wanted.is_some_and(|wanted| !wanted.contains(name)) {
+                self.present.insert(name.clone());
+                continue;
+            }
             let document = match directory.read(name) {
                 Ok(bytes) => Ok(bytes),
                 Err(error) if matches!(error.fault, Fault::Masked) => {
@@ -93,6 +107,7 @@ impl Policies {
                 signature: names.contains(&format!("{name}.minisig")),
                 site_grants: site_grants(path, name),
             };
+            self.present.insert(name.clone());
             self.files.insert(name.clone(), file);
         }
     }
@@ -151,7 +166,7 @@ mod tests {
         fs::write(paths.policies().join("a.toml"), "own").unwrap();
         symlink("/dev/null", paths.policies().join("b.toml")).unwrap();
 
-        let policies = Policies::read(&paths);
+        let policies = Policies::read(&paths, None);
 
         let names: Vec<_> = policies.files.keys().map(String::as_str).collect();
         assert_eq!(names, ["a.toml", "c.toml"]);
@@ -160,6 +175,20 @@ mod tests {
             Ok(&b"own"[..])
         );
         assert!(!policies.files["c.toml"].administrator);
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_read_but_all_that_is_there_is_named() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = paths(root.path());
+        fs::write(paths.policies().join("a.toml"), "a").unwrap();
+        fs::write(paths.policies().join("b.toml"), "b").unwrap();
+        let wanted = BTreeSet::from(["a.toml".to_owned(), "gone.toml".to_owned()]);
+
+        let policies = Policies::read(&paths, Some(&wanted));
+
+        assert_eq!(policies.files.keys().collect::<Vec<_>>(), ["a.toml"]);
+        assert_eq!(policies.present.len(), 2);
     }
 
     #[test]
@@ -176,7 +205,7 @@ mod tests {
             fs::write(paths.policies().join(name), "").unwrap();
         }
 
-        let policies = Policies::read(&paths);
+        let policies = Policies::read(&paths, None);
 
         assert!(policies.files.is_empty());
         assert_eq!(policies.ignored.len(), 1);
@@ -197,7 +226,7 @@ mod tests {
         fs::create_dir(paths.policies().join("a.toml.d")).unwrap();
         fs::write(paths.policies().join("a.toml.d/more.toml"), "").unwrap();
 
-        let policies = Policies::read(&paths);
+        let policies = Policies::read(&paths, None);
 
         assert!(policies.files["a.toml"].signature);
         assert_eq!(policies.files["a.toml"].site_grants.len(), 1);

@@ -151,12 +151,14 @@ impl Registry {
         atomic_write(path, &bytes, 0o600).map_err(|source| Error::Unwritable { source })
     }
 
-    /// The slot of a name, given out now if it has none. None if all are taken in this boot.
-    pub fn slot(&mut self, name: &str, limit: u32) -> Option<u32> {
+    /// The slot of a name, given out now if it has none: above all that were given out before, and
+    /// above `used`, the highest that the kernel knows (a daemon that was killed may not have written
+    /// its last one down). None if all are taken in this boot.
+    pub fn slot(&mut self, name: &str, used: u32, limit: u32) -> Option<u32> {
         if let Some(slot) = self.slots.get(name) {
             return Some(*slot);
         }
-        let slot = self.slots.len() as u32 + 1;
+        let slot = self.slots.values().copied().max().unwrap_or(0).max(used) + 1;
         if slot >= limit {
             return None;
         }
@@ -213,18 +215,18 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admitted.json");
         let mut registry = Registry::open(&path, "boot-1").unwrap();
-        let first = registry.slot("a", 4).unwrap();
-        let second = registry.slot("b", 4).unwrap();
+        let first = registry.slot("a", 0, 4).unwrap();
+        let second = registry.slot("b", 0, 4).unwrap();
         registry.save(&path).unwrap();
 
         let mut same_boot = Registry::open(&path, "boot-1").unwrap();
         let mut next_boot = Registry::open(&path, "boot-2").unwrap();
 
         assert_ne!(first, second);
-        assert_eq!(same_boot.slot("b", 4), Some(second));
-        assert_eq!(same_boot.slot("c", 4), Some(3));
-        assert_eq!(same_boot.slot("d", 4), None);
-        assert_eq!(next_boot.slot("z", 4), Some(1));
+        assert_eq!(same_boot.slot("b", 0, 4), Some(second));
+        assert_eq!(same_boot.slot("c", 0, 4), Some(3));
+        assert_eq!(same_boot.slot("d", 0, 4), None);
+        assert_eq!(next_boot.slot("z", 1, 4), Some(2));
     }
 
     #[test]

@@ -61,7 +61,7 @@ fn a_bound_program_is_held_to_its_plan_and_others_are_not() {
     eprintln!(
         "{:?} {:?}",
         kernel.totals(1).unwrap(),
-        kernel.uses(1).unwrap()
+        kernel.uses(1, &plan).unwrap()
     );
     kernel.unbind(&identity).unwrap();
 }

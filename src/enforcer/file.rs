@@ -1,5 +1,6 @@
 //! Domain file: the trie of paths of each plan, which also serves process:exec and code:load.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::{Enforcer, Error, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
@@ -65,17 +66,18 @@ impl Enforcer for FileRules {
         let Some(trie) = self.trie(number)? else {
             return Ok(false);
         };
-        let keys = trie.keys()?;
+        let keys: BTreeSet<Vec<u8>> = trie
+            .keys()?
+            .iter()
+            .map(|key| sys::bytes_of(key).to_vec())
+            .collect();
         if keys.len() != plan.files.len() {
             return Ok(false);
         }
         for (bytes, node) in &plan.files {
             // a lookup answers with the longest match: it must be this very key
             let key = key(bytes);
-            if !keys
-                .iter()
-                .any(|held| sys::bytes_of(held) == sys::bytes_of(&key))
-            {
+            if !keys.contains(sys::bytes_of(&key)) {
                 return Ok(false);
             }
             let Some(held) = trie.lookup(&key)? else {
@@ -91,7 +93,7 @@ impl Enforcer for FileRules {
         Ok(true)
     }
 
-    fn uses(&self, number: PlanNumber) -> Result<Uses, Error> {
+    fn uses(&self, number: PlanNumber, _: &Plan) -> Result<Uses, Error> {
         self.trie(number)?
             .map_or_else(|| Ok(Uses::new()), |trie| counted(&trie))
     }

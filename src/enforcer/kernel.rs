@@ -235,18 +235,16 @@ impl Kernel {
         Ok((state, mode, held.plan))
     }
 
-    /// The numbers of all plans that some slot points to.
-    pub fn plans_in_force(&self) -> Result<BTreeSet<PlanNumber>, Error> {
-        let mut plans = BTreeSet::new();
+    /// Slots in use and the plans that they point to; slots are given out in order.
+    pub fn slots_in_use(&self) -> Result<BTreeMap<u32, PlanNumber>, Error> {
+        let mut used = BTreeMap::new();
         for slot in 1..sys::SLOTS_MAX {
             match self.slots.lookup(&slot)? {
-                // slots are given out in order
-                Some(held) if held.state == 0 => break,
-                Some(held) => plans.insert(held.plan),
-                None => break,
+                Some(held) if held.state != 0 => used.insert(slot, held.plan),
+                _ => break,
             };
         }
-        Ok(plans)
+        Ok(used)
     }
 
     /// Whether the kernel holds exactly this plan for the slot.
@@ -267,10 +265,10 @@ impl Kernel {
     }
 
     /// How often each rule of a plan in force allowed something.
-    pub fn uses(&self, number: PlanNumber) -> Result<Uses, Error> {
+    pub fn uses(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
         let mut uses = Uses::new();
         for domain in self.domains() {
-            uses.extend(domain.uses(number)?);
+            uses.extend(domain.uses(number, plan)?);
         }
         Ok(uses)
     }

@@ -57,7 +57,7 @@ pub trait Enforcer {
     }
 
     /// How often its rules allowed something.
-    fn uses(&self, _: PlanNumber) -> Result<Uses, Error> {
+    fn uses(&self, _: PlanNumber, _: &Plan) -> Result<Uses, Error> {
         Ok(Uses::new())
     }
 

@@ -63,10 +63,17 @@ impl Network {
         Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
     }
 
-    fn counted(&self, number: PlanNumber, list: Option<&Ranges>) -> Result<Uses, Error> {
+    fn counted(
+        &self,
+        number: PlanNumber,
+        plan: &Plan,
+        list: Option<&Ranges>,
+    ) -> Result<Uses, Error> {
         let mut uses = Uses::new();
-        for (key, rule) in self.singles.entries()? {
-            if key.plan == number && rule.used != 0 {
+        for single in plan.endpoints.keys() {
+            if let Some(rule) = self.singles.lookup(&single_key(number, single))?
+                && rule.used != 0
+            {
                 *uses.entry(rule.rule as u16).or_insert(0) += rule.used;
             }
         }
@@ -146,15 +153,15 @@ impl Enforcer for Network {
         Ok(end.is_some_and(|end| end.protocol == 0))
     }
 
-    fn uses(&self, number: PlanNumber) -> Result<Uses, Error> {
-        self.counted(number, self.list(number)?.as_ref())
+    fn uses(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        self.counted(number, plan, self.list(number)?.as_ref())
     }
 
     fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
         let list = self.list(number)?;
         // ends once no program is inside: what is counted after this is complete
         self.ranges.clear(number)?;
-        let uses = self.counted(number, list.as_ref())?;
+        let uses = self.counted(number, plan, list.as_ref())?;
         for single in plan.endpoints.keys() {
             self.singles.remove(&single_key(number, single))?;
         }

@@ -32,7 +32,8 @@ impl Node {
     /// Reads the policies directories and brings the kernel in line with them. `touched` limits the work
     /// to files of these names and to executables of these paths; None means everything.
     pub fn reconcile(&mut self, touched: Option<&BTreeSet<String>>) {
-        let policies = Policies::read(&self.paths);
+        let wanted = touched.map(|touched| self.concerned(touched));
+        let policies = Policies::read(&self.paths, wanted.as_ref());
         self.tell_ignored(&policies);
         let vanished: BTreeSet<String> = self
             .registry
@@ -40,26 +41,30 @@ impl Node {
             .values()
             .filter(|entry| !entry.revoked)
             .map(|entry| entry.file.clone())
-            .filter(|file| !policies.files.contains_key(file))
+            .filter(|file| !policies.present.contains(file))
+            .collect();
+        let admitted: BTreeSet<String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| entry.file.clone())
             .collect();
         let mut order: Vec<(&String, &PolicyFile)> = policies.files.iter().collect();
         // what is admitted already goes first, then /etc, then /usr/lib, each by name
         order.sort_by_key(|(name, file)| {
-            let known = self
-                .registry
-                .artifacts
-                .values()
-                .any(|e| e.file == **name && !e.revoked);
-            (!known, !file.administrator, (*name).clone())
+            (
+                !admitted.contains(*name),
+                !file.administrator,
+                (*name).clone(),
+            )
         });
         let mut changed = false;
         for (name, file) in order {
-            if touched.is_none_or(|touched| self.is_touched(name, touched)) {
-                changed |= self.consider(name, file, &vanished);
-            }
+            changed |= self.consider(name, file, &vanished);
         }
         for name in self.files.keys().cloned().collect::<Vec<_>>() {
-            if !policies.files.contains_key(&name) {
+            if !policies.present.contains(&name) {
                 changed |= self.file_gone(&name);
             }
         }
@@ -78,7 +83,7 @@ impl Node {
         }
         if changed {
             self.adopt();
-            self.save();
+            self.unsaved = true;
         }
         self.answer_waiting();
     }
@@ -106,12 +111,14 @@ impl Node {
         self.reconcile(None);
     }
 
-    fn is_touched(&self, name: &str, touched: &BTreeSet<String>) -> bool {
-        touched.contains(name)
-            || self
-                .files
-                .get(name)
-                .is_some_and(|file| !file.executables.is_disjoint(touched))
+    /// The files that a change is about: touched themselves, or by an executable of theirs.
+    fn concerned(&self, touched: &BTreeSet<String>) -> BTreeSet<String> {
+        self.files
+            .iter()
+            .filter(|(_, file)| !file.executables.is_disjoint(touched))
+            .map(|(name, _)| name.clone())
+            .chain(touched.iter().cloned())
+            .collect()
     }
 
     fn tell_ignored(&mut self, policies: &Policies) {
@@ -480,6 +487,7 @@ impl Node {
     /// artifact are let go.
     pub(super) fn retire(&mut self, id: &str, old: &Live) {
         let now = std::time::Instant::now();
+        self.plans.remove(&old.number);
         match self.kernel.retire(old.number, &old.plan) {
             Ok(uses) => {
                 let counters = counters(&old.plan, &uses);
@@ -534,6 +542,7 @@ impl Node {
             && let Some(plan) = old_plan
         {
             self.kernel.retire(old_number, &plan)?;
+            self.plans.remove(&old_number);
         }
         Ok(())
     }

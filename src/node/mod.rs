@@ -55,6 +55,12 @@ pub struct Node {
     counters: BTreeMap<u32, Counted>,
     canary: canary::State,
     next_plan: PlanNumber,
+    /// Plans in the kernel, in force or about to be.
+    plans: BTreeSet<PlanNumber>,
+    /// The highest slot that the kernel knew at the start.
+    highest_slot: u32,
+    /// What is admitted changed and is not written down yet.
+    unsaved: bool,
     ignored: BTreeSet<String>,
     waiting_calls: Vec<Call>,
     started_at: String,
@@ -179,6 +185,7 @@ impl Node {
             Registry::open(&paths.admitted(), &system.boot_id).map_err(Error::Registry)?;
         let site = Site::read(&paths).map_err(Error::Site)?;
         kernel.attach()?;
+        let used = kernel.slots_in_use()?;
         let mut node = Self {
             inputs: Inputs::new(&paths.state),
             uses: Uses::default(),
@@ -193,6 +200,9 @@ impl Node {
             counters: BTreeMap::new(),
             canary: canary::State::default(),
             next_plan: 1,
+            plans: used.values().copied().collect(),
+            highest_slot: used.keys().copied().max().unwrap_or(0),
+            unsaved: false,
             ignored: BTreeSet::new(),
             waiting_calls: Vec::new(),
             started_at: jiff::Timestamp::now().to_string(),
@@ -251,10 +261,15 @@ impl Node {
         self.audit.record(event, Instant::now());
     }
 
-    /// Writes down what is admitted; a failure is told and retried with the next change.
-    fn save(&mut self) {
+    /// Writes down what is admitted, if it changed. A failure is told and retried with the next change.
+    /// Killed before it, the daemon finds the rest again in the policies directories.
+    pub fn save(&mut self) {
+        if !std::mem::take(&mut self.unsaved) {
+            return;
+        }
         self.registry.listed = self.listed();
         if let Err(error) = self.registry.save(&self.paths.admitted()) {
+            self.unsaved = true;
             self.record(
                 Event::new(Code::SinkChanged, Outcome::Noted)
                     .detail("registry")
@@ -267,7 +282,7 @@ impl Node {
     fn slot(&mut self, name: &str) -> Result<u32, enforcer::Error> {
         let slot = self
             .registry
-            .slot(name, sys::SLOTS_MAX)
+            .slot(name, self.highest_slot, sys::SLOTS_MAX)
             .ok_or(enforcer::Error::Full {
                 what: "artifacts",
                 limit: sys::SLOTS_MAX - 1,
@@ -276,18 +291,12 @@ impl Node {
         Ok(slot)
     }
 
-    /// A plan number that no slot uses.
+    /// A plan number that nothing uses.
     fn plan_number(&mut self) -> Result<PlanNumber, enforcer::Error> {
-        let pinned = self.kernel.plans_in_force()?;
         for _ in 0..sys::PLANS_MAX {
             let number = self.next_plan;
-            self.next_plan = if number + 1 >= sys::PLANS_MAX {
-                1
-            } else {
-                number + 1
-            };
-            let live = self.live.values().any(|live| live.number == number);
-            if !live && !pinned.contains(&number) {
+            self.next_plan = number % (sys::PLANS_MAX - 1) + 1;
+            if self.plans.insert(number) {
                 return Ok(number);
             }
         }
@@ -382,6 +391,7 @@ impl Node {
     pub fn stop(&mut self, signal: &str) {
         self.drain();
         self.feed_uses();
+        self.unsaved = true;
         self.save();
         self.record(Event::new(Code::Stopped, Outcome::Noted).fact("signal", signal));
         self.publish_stopped();

@@ -94,7 +94,7 @@ impl Node {
         self.files
             .retain(|_, file| file.verdict.standing == Standing::Admitted);
         self.reconcile(None);
-        self.save();
+        self.unsaved = true;
         Response::Done {
             message: format!(
                 "The artifact {id:?} is forgotten: its executables run without an envelope from now on"
@@ -148,7 +148,7 @@ impl Node {
             event = event.fact("seconds", seconds.to_string());
         }
         self.record(event);
-        self.save();
+        self.unsaved = true;
         let what = match mode {
             Mode::Enforce => "What its envelope does not declare is refused",
             Mode::Audit => "Nothing is refused to it; what would be is recorded",

@@ -109,7 +109,7 @@ impl Node {
     pub fn feed_uses(&mut self) {
         let mut told = Vec::new();
         for (id, live) in &self.live {
-            match self.kernel.uses(live.number) {
+            match self.kernel.uses(live.number, &live.plan) {
                 Ok(uses) => {
                     let counters = counters(&live.plan, &uses);
                     told.extend(self.uses.feed(id, &counters, Instant::now()));
