@@ -26,7 +26,7 @@
 #define NET_RANGES_MAX 512
 /* Records one slot may put into the ring in one second; the rest is counted. */
 #define EVENT_BUDGET 256
-#define RING_BYTES (4 * 1024 * 1024)
+#define RING_BYTES (2 * 1024 * 1024)
 
 /* A file as the kernel itself knows it; st_dev of user space may differ (btrfs, overlayfs). */
 struct subject_key {

@@ -476,6 +476,10 @@ impl Node {
             identities,
             verified,
         };
+        // the kernel knows a running script by its interpreter only: adoption cannot see it
+        for executable in entry.effective.executables.iter().filter(|e| e.script) {
+            self.unrecognised.insert(executable.path.clone());
+        }
         if let Some(old) = self.live.insert(id.to_owned(), live) {
             self.retire(id, &old);
         }

@@ -65,6 +65,7 @@ pub struct Node {
     waiting_calls: Vec<Call>,
     started_at: String,
     lost: Vec<(Instant, u64)>,
+    /// Executables whose running tasks adoption cannot recognise: scripts.
     unrecognised: BTreeSet<String>,
 }
 

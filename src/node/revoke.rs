@@ -47,6 +47,9 @@ impl Node {
         };
         self.retire(id, &live);
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
+            for executable in &entry.effective.executables {
+                self.unrecognised.remove(&executable.path);
+            }
             entry.revoked = true;
             entry.mode = Mode::Enforce;
             entry.mode_until = None;
