@@ -68,6 +68,11 @@ struct claim {
 	__u32 slot;
 };
 
+/* Who has a slot: an artifact's id, or file: and a file's name. For the daemon's memory only. */
+struct slot_name {
+	__u8 text[RULE_MAX]; /* NUL-padded */
+};
+
 enum slot_state {
 	SLOT_UNKNOWN = 0, /* denies */
 	SLOT_ADMITTED = 1,

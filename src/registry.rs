@@ -22,15 +22,10 @@ const VERSION: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registry {
     version: u32,
-    /// Slots and what the kernel counted hold for this boot only.
-    boot_id: String,
     /// What `cartouche list` shows while the daemon does not run.
     pub listed: Vec<Listed>,
     /// By id: admitted and revoked artifacts.
     pub artifacts: BTreeMap<String, Entry>,
-    /// Slots given out in this boot, by id or, for files that were never admitted, `file:NAME`. Never
-    /// given to anybody else.
-    slots: BTreeMap<String, u32>,
 }
 
 /// One artifact that was admitted.
@@ -111,14 +106,12 @@ impl std::error::Error for Error {
 }
 
 impl Registry {
-    /// Reads it, or begins an empty one. Slots of an earlier boot are forgotten.
-    pub fn open(path: &Path, boot_id: &str) -> Result<Self, Error> {
+    /// Reads it, or begins an empty one.
+    pub fn open(path: &Path) -> Result<Self, Error> {
         let empty = Self {
             version: VERSION,
-            boot_id: boot_id.to_owned(),
             listed: Vec::new(),
             artifacts: BTreeMap::new(),
-            slots: BTreeMap::new(),
         };
         let bytes = match fs::read(path) {
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(empty),
@@ -128,20 +121,15 @@ impl Registry {
             }
             Ok(bytes) => bytes,
         };
-        let mut registry: Self =
-            serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
-                path: path.to_owned(),
-                source,
-            })?;
+        let registry: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
+            path: path.to_owned(),
+            source,
+        })?;
         if registry.version != VERSION {
             return Err(Error::OtherVersion {
                 path: path.to_owned(),
                 version: registry.version,
             });
-        }
-        if registry.boot_id != boot_id {
-            registry.boot_id = boot_id.to_owned();
-            registry.slots.clear();
         }
         Ok(registry)
     }
@@ -149,26 +137,6 @@ impl Registry {
     pub fn save(&self, path: &Path) -> Result<(), Error> {
         let bytes = serde_json::to_vec(self).map_err(|source| Error::Unprintable { source })?;
         atomic_write(path, &bytes, 0o600).map_err(|source| Error::Unwritable { source })
-    }
-
-    /// The slot of a name, given out now if it has none: above all that were given out before, and
-    /// above `used`, the highest that the kernel knows (a daemon that was killed may not have written
-    /// its last one down). None if all are taken in this boot.
-    pub fn slot(&mut self, name: &str, used: u32, limit: u32) -> Option<u32> {
-        if let Some(slot) = self.slots.get(name) {
-            return Some(*slot);
-        }
-        let slot = self.slots.values().copied().max().unwrap_or(0).max(used) + 1;
-        if slot >= limit {
-            return None;
-        }
-        self.slots.insert(name.to_owned(), slot);
-        Some(slot)
-    }
-
-    /// Who has a slot.
-    pub fn slot_names(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.slots.iter().map(|(name, slot)| (name.as_str(), *slot))
     }
 }
 
@@ -211,32 +179,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_given_out_once_a_boot() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("admitted.json");
-        let mut registry = Registry::open(&path, "boot-1").unwrap();
-        let first = registry.slot("a", 0, 4).unwrap();
-        let second = registry.slot("b", 0, 4).unwrap();
-        registry.save(&path).unwrap();
-
-        let mut same_boot = Registry::open(&path, "boot-1").unwrap();
-        let mut next_boot = Registry::open(&path, "boot-2").unwrap();
-
-        assert_ne!(first, second);
-        assert_eq!(same_boot.slot("b", 0, 4), Some(second));
-        assert_eq!(same_boot.slot("c", 0, 4), Some(3));
-        assert_eq!(same_boot.slot("d", 0, 4), None);
-        assert_eq!(next_boot.slot("z", 1, 4), Some(2));
-    }
-
-    #[test]
     fn a_damaged_registry_is_an_error_and_a_missing_one_is_empty() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("admitted.json");
-        assert!(Registry::open(&path, "b").unwrap().artifacts.is_empty());
+        assert!(Registry::open(&path).unwrap().artifacts.is_empty());
         fs::write(&path, "{").unwrap();
 
-        let error = Registry::open(&path, "b").unwrap_err();
+        let error = Registry::open(&path).unwrap_err();
 
         assert!(matches!(error, Error::Malformed { .. }));
     }

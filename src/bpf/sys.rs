@@ -40,6 +40,7 @@ plain!(
     u64,
     i32,
     slot,
+    slot_name,
     subject,
     subject_key,
     claim_key,

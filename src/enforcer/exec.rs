@@ -143,9 +143,18 @@ impl Exec {
         Ok(())
     }
 
-    /// Ends a claim. The name's filter stays if another claim has the same last component.
-    pub(super) fn unclaim(&self, dev: u32, path: &str) -> Result<(), Error> {
-        self.claims.remove(&claim_key(dev, path))?;
+    /// Ends a claim, if it still is this slot's. The name's filter stays if another claim has the same
+    /// last component.
+    pub(super) fn unclaim(&self, dev: u32, path: &str, slot: u32) -> Result<(), Error> {
+        let key = claim_key(dev, path);
+        if self
+            .claims
+            .lookup(&key)?
+            .is_none_or(|claim| claim.slot != slot)
+        {
+            return Ok(());
+        }
+        self.claims.remove(&key)?;
         let name = name_key(dev, path);
         let shared = self.claims.keys()?.iter().any(|other| {
             let length = other.path.iter().position(|b| *b == 0).unwrap_or(0);

@@ -15,7 +15,7 @@ use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::pinned_program;
 use crate::bpf::ring::Ring;
-use crate::bpf::sys;
+use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 use crate::plan::Plan;
 
@@ -58,6 +58,7 @@ pub struct Kernel {
     ipc: Ipc,
     privilege: Privilege,
     slots: Table<u32, sys::slot>,
+    names: Table<u32, sys::slot_name>,
     counts: Table<u32, sys::slot_counts>,
     ring: Ring,
     root: PathBuf,
@@ -76,6 +77,7 @@ impl Kernel {
             ipc: Ipc::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
             slots: Table::new(exec.object().map("slots")?, "slots")?,
+            names: Table::new(exec.object().map("slot_names")?, "slot_names")?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
             ring: Ring::new(exec.object().map("events")?)?,
             exec,
@@ -178,8 +180,9 @@ impl Kernel {
         self.exec.claim(dev, path, slot)
     }
 
-    pub fn unclaim(&self, dev: u32, path: &str) -> Result<(), Error> {
-        self.exec.unclaim(dev, path)
+    /// Ends a claim, if it still is this slot's.
+    pub fn unclaim(&self, dev: u32, path: &str, slot: u32) -> Result<(), Error> {
+        self.exec.unclaim(dev, path, slot)
     }
 
     pub fn claims(&self) -> Result<Vec<(u32, String, u32)>, Error> {
@@ -233,6 +236,27 @@ impl Kernel {
             Mode::Enforce
         };
         Ok((state, mode, held.plan))
+    }
+
+    /// Writes down who has a slot, where it lasts as long as the slot itself. At most 255 bytes count.
+    pub fn name_slot(&self, slot: u32, name: &str) -> Result<(), Error> {
+        let mut value = sys::slot_name::zeroed();
+        let length = name.len().min(value.text.len() - 1);
+        value.text[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Ok(self.names.write(&slot, &value, Write::Replace)?)
+    }
+
+    /// Who has a slot in this boot.
+    pub fn slot_names(&self) -> Result<BTreeMap<u32, String>, Error> {
+        let name = |value: &sys::slot_name| {
+            let length = value.text.iter().position(|byte| *byte == 0).unwrap_or(0);
+            String::from_utf8_lossy(&value.text[..length]).into_owned()
+        };
+        let entries = self.names.entries()?;
+        Ok(entries
+            .iter()
+            .map(|(slot, value)| (*slot, name(value)))
+            .collect())
     }
 
     /// Slots in use and the plans that they point to; slots are given out in order.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::admission::{
-    self, AdmittedSummary, Decision, ExecutableFacts, Options, Verdict as GateVerdict,
+    self, AdmittedSummary, Decision, Effective, ExecutableFacts, Options, Verdict as GateVerdict,
 };
 use crate::artifact::digest::sha256_hex;
 use crate::artifact::draft::{claimed_id, claimed_paths};
@@ -144,7 +144,7 @@ impl Node {
         let examined = self.examine(&slot_name, &paths);
         let facts = paths
             .iter()
-            .map(|path| self.facts(path, examined.get(path)))
+            .map(|path| self.facts(&slot_name, path, examined.get(path)))
             .collect();
         let inputs = admission::Inputs {
             name: name.to_owned(),
@@ -179,7 +179,7 @@ impl Node {
             );
         }
         let claims = if verdict.standing == Standing::Admitted {
-            self.unclaim_file(name);
+            self.unclaim_but(name, &BTreeSet::new());
             BTreeSet::new()
         } else {
             self.claim_for_file(name, &decision.claims)
@@ -271,7 +271,7 @@ impl Node {
     }
 
     /// What is found at a path now, with the writers that the kernel counts.
-    fn facts(&self, path: &str, examined: Option<&Examined>) -> ExecutableFacts {
+    fn facts(&self, slot_name: &str, path: &str, examined: Option<&Examined>) -> ExecutableFacts {
         let mut facts = executable::examine(path);
         let Some(examined) = examined else {
             return facts;
@@ -288,16 +288,36 @@ impl Node {
             Some((now, _)) if now.writers > 0 => {
                 facts.problem = Some("some process has it open for writing".to_owned());
             }
-            Some((_, Some(seen))) if seen != path && facts.problem.is_none() => {
-                facts.problem = Some(format!("the kernel knows it as {seen:?}"));
+            Some((_, seen)) if seen.as_deref() != Some(path) && facts.problem.is_none() => {
+                facts.problem = Some(match seen {
+                    Some(seen) => format!("the kernel knows it as {seen:?}"),
+                    None => "the kernel has no path for it".to_owned(),
+                });
             }
-            Some(_) => {}
+            Some((now, _)) => {
+                if let Some(owner) = self.owner(&now).filter(|owner| *owner != slot_name) {
+                    facts.problem =
+                        Some(format!("it is the same file as an executable of {owner:?}"));
+                }
+            }
             None => {
                 facts.found = None;
                 facts.problem = Some("it went away while it was read".to_owned());
             }
         }
         facts
+    }
+
+    /// The artifact in force that a file belongs to, under whatever path.
+    fn owner(&self, identity: &Identity) -> Option<&str> {
+        self.live
+            .iter()
+            .find(|(_, live)| {
+                live.identities
+                    .values()
+                    .any(|own| key(own) == key(identity))
+            })
+            .map(|(id, _)| id.as_str())
     }
 
     fn gate_node(&self) -> admission::Node {
@@ -325,15 +345,9 @@ impl Node {
             .iter()
             .filter(|(_, entry)| !entry.revoked && !vanished.contains(&entry.file))
             .map(|(id, entry)| {
-                let executables = entry
-                    .effective
-                    .executables
-                    .iter()
-                    .map(|executable| executable.path.clone())
-                    .collect();
                 let summary = AdmittedSummary {
                     file: entry.file.clone(),
-                    executables,
+                    executables: executable_paths(&entry.effective),
                 };
                 (id.clone(), summary)
             })
@@ -441,7 +455,26 @@ impl Node {
         let plan = Plan::compile(&entry.effective, &entry.loaders).map_err(Error::Plan)?;
         let slot = self.slot(id)?;
         let number = self.plan_number()?;
-        self.kernel.stage(number, &plan)?;
+        let bound = self.bind_and_commit(slot, number, &plan, &mut entry, &identities);
+        if let Err(error) = bound {
+            // nothing points to the plan: what is in force is what was
+            let _ = self.kernel.retire(number, &plan);
+            self.plans.remove(&number);
+            return Err(error.into());
+        }
+        self.after_commit(id, slot, number, plan, entry, identities)
+    }
+
+    /// Stages, binds, and swaps with one store at the end.
+    fn bind_and_commit(
+        &self,
+        slot: u32,
+        number: enforcer::PlanNumber,
+        plan: &Plan,
+        entry: &mut Entry,
+        identities: &BTreeMap<String, Identity>,
+    ) -> Result<(), enforcer::Error> {
+        self.kernel.stage(number, plan)?;
         for executable in &entry.effective.executables {
             let Some(identity) = identities.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
@@ -455,7 +488,19 @@ impl Node {
             self.kernel.bind(identity, slot, executable.script)?;
         }
         let mode = self.kernel_mode(entry.mode);
-        self.kernel.commit(slot, number, &plan, mode)?;
+        self.kernel.commit(slot, number, plan, mode)
+    }
+
+    /// What follows from a plan in force: read back, old claims and the old plan let go.
+    fn after_commit(
+        &mut self,
+        id: &str,
+        slot: u32,
+        number: enforcer::PlanNumber,
+        plan: Plan,
+        entry: Entry,
+        identities: BTreeMap<String, Identity>,
+    ) -> Result<(), Error> {
         if u32::from(plan.flags) & crate::bpf::sys::PLAN_UDP != 0 {
             self.udp_slots.insert(slot);
         }
@@ -467,7 +512,7 @@ impl Node {
             .map(|old| old.claims.clone())
             .unwrap_or_default();
         for (dev, path) in old_claims.difference(&entry.claims) {
-            self.kernel.unclaim(*dev, path)?;
+            self.kernel.unclaim(*dev, path, slot)?;
         }
         let live = Live {
             slot,
@@ -529,7 +574,7 @@ impl Node {
         for bound in &entry.effective.executables {
             let paths = [bound.path.clone()];
             let examined = self.examine(id, &paths);
-            let facts = self.facts(&bound.path, examined.get(&bound.path));
+            let facts = self.facts(id, &bound.path, examined.get(&bound.path));
             let same = facts.problem.is_none()
                 && facts
                     .found
@@ -579,33 +624,28 @@ impl Node {
                 ),
             }
         }
-        let old = self
-            .files
-            .get(name)
-            .map(|file| file.claims.clone())
-            .unwrap_or_default();
-        for (dev, path) in old.difference(&claims) {
-            let _ = self.kernel.unclaim(*dev, path);
-        }
+        self.unclaim_but(name, &claims);
         claims
     }
 
-    /// Ends the claims that a file had while it was not admitted; those of its artifact stay.
-    pub(super) fn unclaim_file(&mut self, name: &str) {
-        let held: BTreeSet<(u32, String)> = self
-            .registry
-            .artifacts
-            .values()
-            .flat_map(|entry| entry.claims.iter().cloned())
-            .collect();
+    /// Ends the claims that a file had while it was not admitted, but for these.
+    fn unclaim_but(&mut self, name: &str, kept: &BTreeSet<(u32, String)>) {
+        let Some(slot) = self.slot_of(&format!("file:{name}")) else {
+            return;
+        };
         let claims = self
             .files
             .get_mut(name)
             .map(|file| std::mem::take(&mut file.claims))
             .unwrap_or_default();
-        for (dev, path) in claims {
-            if !held.contains(&(dev, path.clone())) {
-                let _ = self.kernel.unclaim(dev, &path);
+        for (dev, path) in claims.difference(kept) {
+            if let Err(error) = self.kernel.unclaim(*dev, path, slot) {
+                self.record(
+                    Event::new(Code::Rejected, Outcome::Rejected)
+                        .detail("claim")
+                        .fact("path", path.clone())
+                        .message(chain(&error)),
+                );
             }
         }
     }
@@ -627,7 +667,7 @@ impl Node {
 
     /// A file that was there is not any more, and it had no artifact in force.
     fn file_gone(&mut self, name: &str) -> bool {
-        self.unclaim_file(name);
+        self.unclaim_but(name, &BTreeSet::new());
         self.files.remove(name).is_some()
     }
 }
@@ -669,4 +709,13 @@ pub(super) fn device_of(path: &str) -> u32 {
         at = here.parent();
     }
     0
+}
+
+/// The paths of an envelope's executables.
+pub(super) fn executable_paths(effective: &Effective) -> BTreeSet<String> {
+    effective
+        .executables
+        .iter()
+        .map(|executable| executable.path.clone())
+        .collect()
 }

@@ -116,9 +116,8 @@ impl Node {
     /// All artifacts, those of the registry and files that never were admitted.
     pub(super) fn listed(&self) -> Vec<Listed> {
         let tasks = self.kernel.tasks().unwrap_or_default();
-        let slots: BTreeMap<&str, u32> = self.registry.slot_names().collect();
         let counts = |name: &str| {
-            let slot = slots.get(name).copied().unwrap_or(0);
+            let slot = self.slot_of(name).unwrap_or(0);
             let denials = self.kernel.totals(slot).map_or(0, |totals| totals.denied);
             (u64::from(tasks.get(&slot).copied().unwrap_or(0)), denials)
         };

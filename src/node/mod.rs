@@ -48,8 +48,10 @@ pub struct Node {
     files: BTreeMap<String, FileVerdict>,
     /// By id: what the kernel holds for admitted artifacts.
     live: BTreeMap<String, Live>,
-    /// Who has a slot.
+    /// Who has a slot: an id, or `file:NAME` for what was never admitted.
     holders: BTreeMap<u32, String>,
+    /// The same the other way round.
+    slots: BTreeMap<String, u32>,
     /// Slots that ever declared udp in this run.
     udp_slots: BTreeSet<u32>,
     counters: BTreeMap<u32, Counted>,
@@ -57,8 +59,6 @@ pub struct Node {
     next_plan: PlanNumber,
     /// Plans in the kernel, in force or about to be.
     plans: BTreeSet<PlanNumber>,
-    /// The highest slot that the kernel knew at the start.
-    highest_slot: u32,
     /// What is admitted changed and is not written down yet.
     unsaved: bool,
     ignored: BTreeSet<String>,
@@ -182,8 +182,7 @@ impl Node {
         audit: Audit,
         enforcing: bool,
     ) -> Result<Self, Error> {
-        let registry =
-            Registry::open(&paths.admitted(), &system.boot_id).map_err(Error::Registry)?;
+        let registry = Registry::open(&paths.admitted()).map_err(Error::Registry)?;
         let site = Site::read(&paths).map_err(Error::Site)?;
         kernel.attach()?;
         let used = kernel.slots_in_use()?;
@@ -196,13 +195,13 @@ impl Node {
             enforcing,
             files: BTreeMap::new(),
             live: BTreeMap::new(),
-            holders: BTreeMap::new(),
+            holders: kernel.slot_names()?,
+            slots: BTreeMap::new(),
             udp_slots: BTreeSet::new(),
             counters: BTreeMap::new(),
             canary: canary::State::default(),
             next_plan: 1,
             plans: used.values().copied().collect(),
-            highest_slot: used.keys().copied().max().unwrap_or(0),
             unsaved: false,
             ignored: BTreeSet::new(),
             waiting_calls: Vec::new(),
@@ -222,10 +221,10 @@ impl Node {
                 .fact("version", env!("CARGO_PKG_VERSION"))
                 .fact("mode", if enforcing { "enforce" } else { "audit" }),
         );
-        node.holders = node
-            .registry
-            .slot_names()
-            .map(|(name, slot)| (slot, name.to_owned()))
+        node.slots = node
+            .holders
+            .iter()
+            .map(|(slot, name)| (name.clone(), *slot))
             .collect();
         node.resume();
         node.bind_canary()?;
@@ -279,17 +278,26 @@ impl Node {
         }
     }
 
-    /// The slot of a name in this boot.
+    /// The slot of a name: its own since boot, or a new one. Never one that somebody else had.
     fn slot(&mut self, name: &str) -> Result<u32, enforcer::Error> {
-        let slot = self
-            .registry
-            .slot(name, self.highest_slot, sys::SLOTS_MAX)
-            .ok_or(enforcer::Error::Full {
+        if let Some(slot) = self.slot_of(name) {
+            return Ok(slot);
+        }
+        let slot = self.holders.keys().next_back().map_or(1, |last| last + 1);
+        if slot >= sys::SLOTS_MAX {
+            return Err(enforcer::Error::Full {
                 what: "artifacts",
                 limit: sys::SLOTS_MAX - 1,
-            })?;
+            });
+        }
+        self.kernel.name_slot(slot, name)?;
         self.holders.insert(slot, name.to_owned());
+        self.slots.insert(name.to_owned(), slot);
         Ok(slot)
+    }
+
+    fn slot_of(&self, name: &str) -> Option<u32> {
+        self.slots.get(name).copied()
     }
 
     /// A plan number that nothing uses.

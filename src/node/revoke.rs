@@ -7,7 +7,7 @@ use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::registry::Entry;
 
-use super::admit::device_of;
+use super::admit::{device_of, executable_paths};
 use super::{Error, Node, now_unix};
 
 impl Node {
@@ -63,8 +63,19 @@ impl Node {
         let slot = self.slot(id)?;
         self.close(slot, SlotState::Revoked)?;
         let mut claims = entry.claims.clone();
-        for executable in &entry.effective.executables {
-            let path = &executable.path;
+        // what an artifact in force runs by now is its own
+        let taken: std::collections::BTreeSet<String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|other| !other.revoked)
+            .flat_map(|other| executable_paths(&other.effective))
+            .collect();
+        for path in executable_paths(&entry.effective) {
+            let path = &path;
+            if taken.contains(path) {
+                continue;
+            }
             let dev = self.device(path).unwrap_or_else(|| device_of(path));
             self.kernel.claim(dev, path, slot)?;
             claims.insert((dev, path.clone()));
@@ -116,7 +127,7 @@ impl Node {
             }
         }
         for (dev, path) in &entry.claims {
-            self.kernel.unclaim(*dev, path)?;
+            self.kernel.unclaim(*dev, path, slot)?;
         }
         self.registry.artifacts.remove(id);
         Ok(())
