@@ -254,8 +254,10 @@ struct bpf_iter__task {
 	struct task_struct *task;
 };
 
-struct mnt_idmap;
-struct cred;
+/* since 6.3; a mere declaration would match no type of the kernel's */
+struct mnt_idmap {
+};
+
 struct user_namespace;
 struct kernel_siginfo;
 struct key;
