@@ -505,7 +505,7 @@ int identify(struct identify_request *request)
 		return 0;
 	where = location_of(&file->f_path);
 	identified.error = -ENOENT;
-	if (unhashed(where.dentry) || !own_namespace(where.mount))
+	if (deleted(where.dentry) || !own_namespace(where.mount))
 		return 0;
 	at = walk_path(scratch, where.dentry, where.mount, &leaf);
 	if (at < 0)

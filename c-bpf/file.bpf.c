@@ -163,7 +163,7 @@ int BPF_PROG(file_open, struct file *file)
 		return refuse_flatly(&bearer, OP_CODE_GENERATE, where.dentry, where.mount) ? -EPERM
 											   : 0;
 	mode = BPF_CORE_READ(file, f_inode, i_mode);
-	if (file->f_flags & O_TMPFILE_BIT && unhashed(where.dentry)) {
+	if (file->f_flags & O_TMPFILE_BIT && deleted(where.dentry)) {
 		/* a new file without a name: creating it is what counts */
 		place.wanted = BIT(RIGHT_CREATE);
 		place.flags = PLACE_NAMELESS_FILE;
@@ -192,17 +192,42 @@ __noinline int judge_at(__u64 dentry, __u64 mount, __u32 wanted)
 	return judge(&bearer, &place) ? -EPERM : 0;
 }
 
-/* A file without any name left (memfd, unlinked temporary file) is its holder's own. */
-static __always_inline int judge_truncate(__u64 inode, __u64 dentry, __u64 mount)
+/*
+ * A new size by a descriptor. What has no name in any tree (a memfd, a file that was deleted while
+ * it was open) was judged when it was opened; so was what this very subject has created.
+ */
+__noinline int judge_resize(__u64 dentry, __u64 mount, bool created)
 {
+	struct place place = place_of(dentry, mount, BIT(created ? RIGHT_CREATE : RIGHT_WRITE));
 	struct bearer bearer;
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) &&
-	    (internal_mount(mount) || !BPF_CORE_READ((struct inode *)inode, i_nlink)))
+	if (in_force(&bearer) && (internal_mount(mount) || deleted(dentry)))
 		return 0;
-	return judge_at(dentry, mount, BIT(RIGHT_WRITE));
+	return judge(&bearer, &place) ? -EPERM : 0;
+}
+
+/*
+ * Before 6.2 ftruncate comes here too, alone without having taken write access to the mount. Who
+ * created the file is not known here: whoever may create there.
+ */
+static __always_inline int judge_size(__u64 dentry, __u64 mount)
+{
+	struct place place = place_of(dentry, mount, 0);
+	struct scratch *scratch;
+	struct bearer bearer;
+	struct found found;
+
+	if (!subject(&bearer))
+		return 0;
+	scratch = scratch_of_current();
+	if (!scratch || scratch->mount)
+		return judge_at(dentry, mount, BIT(RIGHT_WRITE));
+	if (survey(&bearer, &place, false, &found))
+		found.here = 0;
+	found.here &= BIT(RIGHT_WRITE) | BIT(RIGHT_CREATE);
+	return judge_resize(dentry, mount, found.here == BIT(RIGHT_CREATE));
 }
 
 SEC("lsm/path_truncate")
@@ -215,7 +240,7 @@ int BPF_PROG(path_truncate, const struct path *path)
 		return refuse_pinned(inode, where.dentry, where.mount) ? -EPERM : 0;
 	if (outside())
 		return 0;
-	return judge_truncate(inode, where.dentry, where.mount) ? -EPERM : 0;
+	return judge_size(where.dentry, where.mount) ? -EPERM : 0;
 }
 
 /* Since 6.2 (3350607dc563) ftruncate and O_TRUNC come here instead of path_truncate. */
@@ -224,12 +249,14 @@ int BPF_PROG(file_truncate, struct file *file)
 {
 	struct location where = location_of(&file->f_path);
 	__u64 inode = (__u64)BPF_CORE_READ(file, f_inode);
+	bool created;
 
 	if (write_blocked(inode))
 		return refuse_pinned(inode, where.dentry, where.mount) ? -EPERM : 0;
 	if (outside())
 		return 0;
-	return judge_truncate(inode, where.dentry, where.mount) ? -EPERM : 0;
+	created = BPF_CORE_READ(file, f_mode) & FMODE_CREATED;
+	return judge_resize(where.dentry, where.mount, created) ? -EPERM : 0;
 }
 
 SEC("lsm/path_chmod")

@@ -111,7 +111,6 @@ struct inode {
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	__u32 i_generation;
-	unsigned int i_nlink;
 	atomic_t i_writecount;
 };
 

@@ -277,9 +277,15 @@ static __always_inline bool own_namespace(__u64 vfsmount)
 	return namespace_of(vfsmount) == BPF_CORE_READ(task, nsproxy, mnt_ns);
 }
 
-static __always_inline bool unhashed(__u64 dentry)
+/*
+ * A file that no name leads to any more, or none yet (O_TMPFILE). Without an inode it is a name
+ * that is being looked up, for open to create the file: that one will be there.
+ */
+static __always_inline bool deleted(__u64 address)
 {
-	return !BPF_CORE_READ((struct dentry *)dentry, d_hash.pprev);
+	struct dentry *dentry = (void *)address;
+
+	return !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_inode);
 }
 
 static __always_inline struct scratch *scratch_of_current(void)

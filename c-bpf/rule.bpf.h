@@ -112,7 +112,7 @@ __noinline int judge(const struct bearer *bearer, const struct place *place)
 		goto refused;
 	}
 	if (!own_namespace(place->mount) ||
-	    (unhashed(place->dentry) && !(place->flags & PLACE_NAMELESS_FILE))) {
+	    (deleted(place->dentry) && !(place->flags & PLACE_NAMELESS_FILE))) {
 		attempt.reason = REASON_UNNAMEABLE;
 		goto named;
 	}
