@@ -297,6 +297,9 @@ __noinline int judge_noted(__u64 dentry)
 
 	if (!subject(&bearer))
 		return 0;
+	/* a copy-up: the file in the overlay was judged by its own name before */
+	if (borrows_creds() && in_force(&bearer))
+		return 0;
 	scratch = scratch_of_current();
 	if (!scratch || !scratch->mount)
 		return refuse_flatly(&bearer, RIGHT_WRITE, 0, 0) ? -EPERM : 0;
