@@ -162,6 +162,9 @@ int BPF_PROG(file_open, struct file *file)
 	    is_process_memory(where.dentry))
 		return refuse_flatly(&bearer, OP_CODE_GENERATE, where.dentry, where.mount) ? -EPERM
 											   : 0;
+	/* access mode 3: for ioctl only, and the kernel too asks for both permissions */
+	if (!place.wanted)
+		place.wanted = BIT(RIGHT_READ) | BIT(RIGHT_WRITE);
 	mode = BPF_CORE_READ(file, f_inode, i_mode);
 	if (file->f_flags & O_TMPFILE_BIT && deleted(where.dentry)) {
 		/* a new file without a name: creating it is what counts */
