@@ -15,8 +15,12 @@ struct found {
 	__u8 flags; /* NODE_* */
 };
 
-/* What the plan grants at a path and below it; nothing is counted or told. */
-__noinline int survey(const struct bearer *bearer, const struct place *place, struct found *found)
+/*
+ * What the plan grants at a path and below it, to a device if it is one that shall be there;
+ * nothing is counted or told.
+ */
+__noinline int survey(const struct bearer *bearer, const struct place *place, bool device,
+		      struct found *found)
 {
 	struct scratch *scratch = scratch_of_current();
 	struct file_rule *rule;
@@ -35,9 +39,9 @@ __noinline int survey(const struct bearer *bearer, const struct place *place, st
 	if (!rule)
 		return 0;
 	if (is_deep(rule, at, leaf))
-		found->here = rule->deep_mask;
+		found->here = device ? 0 : rule->deep_mask;
 	else
-		found->here = rule->near_mask;
+		found->here = device ? rule->near_mask & rule->exact_mask : rule->near_mask;
 	found->below = rule->deep_mask;
 	found->flags = rule->flags;
 	return 0;
