@@ -493,16 +493,18 @@ __noinline int judge_move(const struct bearer *bearer, const struct place *from,
 			  const struct place *to)
 {
 	struct found source, target;
-	bool directory;
+	bool device;
+	__u16 mode;
 
 	if (!bearer || !from || !to)
 		return -EPERM;
-	if (survey(bearer, from, &source) || survey(bearer, to, &target))
+	mode = mode_of(from->dentry);
+	device = is_device(mode);
+	if (survey(bearer, from, device, &source) || survey(bearer, to, device, &target))
 		goto refused;
 	if (target.here & ~source.here)
 		goto refused;
-	directory = (mode_of(from->dentry) & S_IFMT) == S_IFDIR;
-	if (directory) {
+	if ((mode & S_IFMT) == S_IFDIR) {
 		if (target.below & ~source.below)
 			goto refused;
 		if ((source.flags | target.flags) & NODE_ANCESTOR)

@@ -190,6 +190,7 @@ struct signal_struct {
 };
 
 struct bpf_local_storage;
+struct cred;
 
 struct task_struct {
 	int pid;
@@ -203,6 +204,8 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	const struct cred *real_cred;
+	const struct cred *cred;
 	struct bpf_local_storage *bpf_storage;
 	char comm[16];
 };

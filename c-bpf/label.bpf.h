@@ -54,6 +54,17 @@ static __always_inline bool outside(void)
 	return !bpf_get_current_task_btf()->group_leader->bpf_storage;
 }
 
+/*
+ * For the length of a call the kernel works under other credentials than the task's own: overlay in
+ * its layers, under those of the one who mounted it. User space never runs like that.
+ */
+static __always_inline bool borrows_creds(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+
+	return task->cred != task->real_cred;
+}
+
 static __always_inline void read_slot(struct bearer *bearer)
 {
 	struct slot *slot = bpf_map_lookup_elem(&slots, &bearer->slot);

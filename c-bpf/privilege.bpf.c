@@ -58,6 +58,9 @@ int BPF_PROG(capable, struct cred *cred, struct user_namespace *namespace, int c
 {
 	if (outside())
 		return 0;
+	/* asked of the credentials that it works under, not of an opener's or another task's */
+	if (borrows_creds() && cred == bpf_get_current_task_btf()->cred)
+		return 0;
 	return refuse_flatly(OP_LINUX_CAPABILITY, capability, options & CAP_OPT_NOAUDIT) ? -EPERM
 											 : 0;
 }
