@@ -5,7 +5,7 @@
 #[path = "goals.rs"]
 mod goals;
 #[path = "../guest/mod.rs"]
-#[allow(clippy::unwrap_used, unused_imports)] // shared with tests
+#[allow(unused_imports)] // shared with tests
 mod guest;
 
 use std::error::Error;

@@ -1,0 +1,183 @@
+//! A copy of the test program that is bound to a slot and a plan, and what the kernel says about it.
+
+use std::cell::RefCell;
+use std::fs::File;
+use std::ops::Deref;
+
+use cartouche::bpf::sys;
+use cartouche::enforcer::{Identity, Mode, SlotState, Totals};
+use cartouche::plan::Plan;
+
+use super::envelope::{plan_of, toml};
+use super::{Guest, Program, ROOM};
+
+/// Bound until it is dropped; its slot is revoked then.
+pub struct Subject<'g> {
+    guest: &'g Guest,
+    program: Program,
+    pub slot: u32,
+    pub identity: Identity,
+    /// What is in force, and its number.
+    plan: RefCell<(u32, Plan)>,
+    /// What the kernel had counted for the slot before: counters outlive a test binary.
+    before: Totals,
+}
+
+impl Deref for Subject<'_> {
+    type Target = Program;
+
+    fn deref(&self) -> &Program {
+        &self.program
+    }
+}
+
+impl<'g> Subject<'g> {
+    pub fn new(guest: &'g Guest, envelope: &str, mode: Mode) -> Self {
+        let path = format!("{ROOM}/subject{}", guest.number());
+        Self::of(guest, Program::copy(&path), envelope, mode)
+    }
+
+    /// Binds a program that is there.
+    pub fn of(guest: &'g Guest, program: Program, envelope: &str, mode: Mode) -> Self {
+        let slot = guest.slot();
+        let number = guest.number();
+        let plan = plan_of(&program.path, &toml(envelope));
+        let kernel = guest.kernel.borrow();
+        let file = File::open(&program.path).unwrap();
+        let (identity, path) = kernel.identify(&file).unwrap();
+        assert_eq!(path.as_deref(), Some(program.path.as_str()));
+        let before = kernel.totals(slot).unwrap();
+        kernel.stage(number, &plan).unwrap();
+        kernel.commit(slot, number, &plan, mode).unwrap();
+        kernel.bind(&identity, slot, false).unwrap();
+        assert!(kernel.verify(slot, number, &plan).unwrap());
+        drop(kernel);
+        guest.take_records(slot);
+        Self {
+            guest,
+            program,
+            slot,
+            identity,
+            plan: RefCell::new((number, plan)),
+            before,
+        }
+    }
+
+    /// Runs as another user from here on.
+    pub fn by(mut self, uid: u32) -> Self {
+        self.program.uid = uid;
+        self
+    }
+
+    /// Puts another envelope in force.
+    pub fn changes_to(&self, envelope: &str, mode: Mode) {
+        let plan = plan_of(&self.path, &toml(envelope));
+        let number = self.guest.number();
+        let kernel = self.guest.kernel.borrow();
+        kernel.stage(number, &plan).unwrap();
+        kernel.commit(self.slot, number, &plan, mode).unwrap();
+        let (old, retired) = self.plan.replace((number, plan));
+        kernel.retire(old, &retired).unwrap();
+    }
+
+    /// Takes all rights away, or lets nothing start.
+    pub fn closes(&self, state: SlotState) {
+        self.guest.kernel.borrow().close(self.slot, state).unwrap();
+    }
+
+    /// What was refused (or would have been) since the last question.
+    pub fn denials(&self) -> Vec<Denial> {
+        self.guest
+            .take_records(self.slot)
+            .iter()
+            .map(Denial::from)
+            .collect()
+    }
+
+    /// What the kernel has counted since this subject was bound.
+    pub fn totals(&self) -> Totals {
+        let now = self.guest.kernel.borrow().totals(self.slot).unwrap();
+        Totals {
+            denied: now.denied - self.before.denied,
+            would_deny: now.would_deny - self.before.would_deny,
+            lost: now.lost - self.before.lost,
+            silent: now.silent - self.before.silent,
+        }
+    }
+
+    /// How often the rule with this text (`fs:read /x`) allowed something.
+    pub fn uses(&self, rule: &str) -> u64 {
+        let (number, plan) = &*self.plan.borrow();
+        let uses = self.guest.kernel.borrow().uses(*number, plan).unwrap();
+        uses.iter()
+            .filter(|(number, _)| plan.rule(**number).is_some_and(|r| r.to_string() == rule))
+            .map(|(_, count)| count)
+            .sum()
+    }
+}
+
+impl Drop for Subject<'_> {
+    fn drop(&mut self) {
+        let kernel = self.guest.kernel.borrow();
+        let _ = kernel.close(self.slot, SlotState::Revoked);
+        let _ = kernel.unbind(&self.identity);
+        let (number, plan) = &*self.plan.borrow();
+        let _ = kernel.retire(*number, plan);
+        let _ = std::fs::remove_file(&self.program.path);
+    }
+}
+
+/// A record of the ring, as far as tests compare it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denial {
+    pub operation: u32,
+    /// The path; else `ADDRESS:PORT` in IPv6 form; else the number.
+    pub object: String,
+    pub exe: String,
+    pub comm: String,
+    pub uid: u32,
+    pub tgid: u32,
+    pub reason: u32,
+    pub refused: bool,
+    /// Bytes of the whole path, which may be more than the record holds.
+    pub object_length: u32,
+}
+
+impl Denial {
+    /// Short enough to compare: what was tried, and to what.
+    pub fn what(&self) -> (u32, &str) {
+        (self.operation, &self.object)
+    }
+}
+
+impl From<&sys::event> for Denial {
+    fn from(event: &sys::event) -> Self {
+        let object = match u32::from(event.object_kind) {
+            kind if kind == sys::object_kind::OBJECT_PATH.0 => {
+                text(&event.object, event.object_length)
+            }
+            kind if kind == sys::object_kind::OBJECT_ENDPOINT.0 => {
+                std::net::SocketAddr::from((event.address, event.port)).to_string()
+            }
+            kind if kind == sys::object_kind::OBJECT_NUMBER.0 => event.number.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            operation: u32::from(event.operation),
+            object,
+            exe: text(&event.exe, event.exe_length),
+            comm: text(&event.comm, event.comm.len() as u32),
+            uid: event.uid,
+            tgid: event.tgid,
+            reason: u32::from(event.reason),
+            refused: u32::from(event.verdict) == sys::verdict::VERDICT_DENIED.0,
+            object_length: event.object_length,
+        }
+    }
+}
+
+fn text(bytes: &[u8], length: u32) -> String {
+    let bytes = &bytes[..bytes.len().min(length as usize)];
+    let bytes = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(bytes).into_owned()
+}

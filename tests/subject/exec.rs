@@ -1,0 +1,174 @@
+//! Acts of domain exec: running programs, mapping and making code.
+
+use std::ptr::{null, null_mut};
+
+use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE};
+
+use crate::process::exit_status;
+use crate::{Done, Errno, c, open, sys};
+
+const PAGE: usize = 4096;
+/// linux/shm.h, linux/personality.h
+const SHM_EXEC: i32 = 0o100_000;
+const READ_IMPLIES_EXEC: u64 = 0x0040_0000;
+const X: i32 = PROT_READ | PROT_EXEC;
+const WX: i32 = PROT_READ | PROT_WRITE | PROT_EXEC;
+const RW: i32 = PROT_READ | PROT_WRITE;
+
+pub fn perform(words: &[&str]) -> Option<Done> {
+    Some(match words {
+        ["exec", program @ ..] => run(unsafe { libc::fork() }.into(), program),
+        ["vfork-exec", program @ ..] => vfork(program),
+        ["become", program @ ..] => Err(execve(program)),
+        ["thread-become", program @ ..] => std::thread::scope(|scope| {
+            scope
+                .spawn(|| Err(execve(program)))
+                .join()
+                .expect("execve returns or does not")
+        }),
+        ["exec-opened", program @ ..] => exec_opened(program),
+        ["exec-memfd", program @ ..] => copy_of_self().and_then(|fd| exec_descriptor(fd, program)),
+        ["map-exec", path] => map(path, libc::O_RDONLY, X, MAP_PRIVATE),
+        ["map-read", path] => map(path, libc::O_RDONLY, PROT_READ, MAP_PRIVATE),
+        ["map-write-exec", path] => map(path, libc::O_RDWR, WX, MAP_SHARED),
+        ["map-then-exec", path] => map_then_exec(path, false),
+        ["map-change-exec", path] => map_then_exec(path, true),
+        ["map-exec-anonymous"] => anonymous(WX).map(drop),
+        ["make-exec-anonymous"] => {
+            anonymous(RW).and_then(|page| sys!(SYS_mprotect, page, PAGE, X).map(drop))
+        }
+        ["map-exec-memfd"] => {
+            copy_of_self().and_then(|fd| sys!(SYS_mmap, 0, PAGE, X, MAP_PRIVATE, fd, 0).map(drop))
+        }
+        ["attach-exec"] => attach_exec(),
+        ["imply-exec"] => {
+            sys!(SYS_personality, READ_IMPLIES_EXEC).and_then(|_| anonymous(RW).map(drop))
+        }
+        ["write-own-memory"] => write_own_memory(),
+        _ => return None,
+    })
+}
+
+/// What remains of a program's line is its arguments; execve returns only an errno.
+fn execve(program: &[&str]) -> Errno {
+    let arguments: Vec<_> = program.iter().map(|word| c(word)).collect();
+    let mut pointers: Vec<_> = arguments.iter().map(|word| word.as_ptr()).collect();
+    pointers.push(null());
+    unsafe { libc::execv(pointers[0], pointers.as_ptr()) };
+    Errno::last()
+}
+
+/// The child's own lines come first; then `ok` if it ran, whatever became of it.
+fn run(child: i64, program: &[&str]) -> Done {
+    match child {
+        0 => {
+            let errno = execve(program);
+            unsafe { libc::_exit(errno.0) }
+        }
+        pid => exit_status(pid),
+    }
+}
+
+/// posix_spawn does it with CLONE_VM | CLONE_VFORK.
+fn vfork(program: &[&str]) -> Done {
+    let arguments: Vec<_> = program.iter().map(|word| c(word)).collect();
+    let mut pointers: Vec<_> = arguments
+        .iter()
+        .map(|word| word.as_ptr().cast_mut())
+        .collect();
+    pointers.push(null_mut());
+    let mut pid = 0;
+    let errno = unsafe {
+        libc::posix_spawn(
+            &raw mut pid,
+            pointers[0],
+            null(),
+            null(),
+            pointers.as_ptr(),
+            [null_mut()].as_ptr(),
+        )
+    };
+    if errno != 0 {
+        return Err(Errno(errno));
+    }
+    exit_status(pid.into())
+}
+
+fn exec_opened(program: &[&str]) -> Done {
+    let fd = open(program[0], libc::O_PATH, 0)?;
+    exec_descriptor(fd, program)
+}
+
+fn exec_descriptor(fd: i64, program: &[&str]) -> Done {
+    let arguments: Vec<_> = program.iter().map(|word| c(word)).collect();
+    let mut pointers: Vec<_> = arguments.iter().map(|word| word.as_ptr()).collect();
+    pointers.push(null());
+    match unsafe { libc::fork() } {
+        0 => {
+            let environment = [null::<libc::c_char>()];
+            let result = sys!(
+                SYS_execveat,
+                fd,
+                c"".as_ptr(),
+                pointers.as_ptr(),
+                environment.as_ptr(),
+                libc::AT_EMPTY_PATH
+            );
+            unsafe { libc::_exit(result.map_or_else(|errno| errno.0, |_| 0)) }
+        }
+        pid => exit_status(pid.into()),
+    }
+}
+
+/// This very program, in memory of its own.
+fn copy_of_self() -> Result<i64, Errno> {
+    let bytes = std::fs::read("/proc/self/exe").map_err(|_| Errno::last())?;
+    let fd = sys!(SYS_memfd_create, c"code".as_ptr(), 0)?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let written = sys!(SYS_write, fd, rest.as_ptr(), rest.len())?;
+        rest = &rest[written as usize..];
+    }
+    Ok(fd)
+}
+
+fn map(path: &str, flags: i32, protection: i32, kind: i32) -> Done {
+    let fd = open(path, flags, 0)?;
+    sys!(SYS_mmap, 0, PAGE, protection, kind, fd, 0).map(drop)
+}
+
+/// Maps a file's private copy writable, changes it or not, and makes it executable.
+fn map_then_exec(path: &str, change: bool) -> Done {
+    let fd = open(path, libc::O_RDONLY, 0)?;
+    let page = sys!(SYS_mmap, 0, PAGE, RW, MAP_PRIVATE, fd, 0)?;
+    if change {
+        unsafe { *(page as *mut u8) = 0xc3 };
+    }
+    sys!(SYS_mprotect, page, PAGE, X).map(drop)
+}
+
+fn anonymous(protection: i32) -> Result<i64, Errno> {
+    sys!(
+        SYS_mmap,
+        0,
+        PAGE,
+        protection,
+        MAP_PRIVATE | MAP_ANONYMOUS,
+        -1,
+        0
+    )
+}
+
+fn attach_exec() -> Done {
+    let segment = sys!(SYS_shmget, libc::IPC_PRIVATE, PAGE, 0o600)?;
+    let attached = sys!(SYS_shmat, segment, 0, SHM_EXEC);
+    sys!(SYS_shmctl, segment, libc::IPC_RMID, 0)?;
+    attached.map(drop)
+}
+
+fn write_own_memory() -> Done {
+    let fd = open("/proc/self/mem", libc::O_RDWR, 0)?;
+    let function = write_own_memory as *const u8;
+    let byte = unsafe { *function };
+    sys!(SYS_pwrite64, fd, &raw const byte, 1, function).map(drop)
+}

@@ -1,0 +1,179 @@
+//! Acts of domain ipc: signals, tracing, unix sockets, descriptors from others.
+
+use std::mem::zeroed;
+use std::ptr::null_mut;
+
+use libc::{AF_UNIX, SOCK_DGRAM, SOCK_STREAM};
+
+use crate::network::unix_address;
+use crate::process::exit_status;
+use crate::{Done, Errno, number, sys};
+
+/// asm-generic/fcntl.h, sockios.h, linux/ptrace.h
+const F_SETOWN_EX: i32 = 15;
+const F_SETSIG: i32 = 10;
+const FIOSETOWN: u64 = 0x8901;
+const PTRACE_SEIZE: u64 = 0x4206;
+const PTRACE_TRACEME: u64 = 0;
+
+pub fn perform(words: &[&str]) -> Option<Done> {
+    Some(match words {
+        ["kill", pid] => sys!(SYS_kill, number(pid), libc::SIGUSR1).map(drop),
+        ["kill-0", pid] => sys!(SYS_kill, number(pid), 0).map(drop),
+        ["kill-self"] => sys!(SYS_kill, own_pid(), 0).map(drop),
+        ["kill-parent"] => sys!(SYS_kill, parent(), 0).map(drop),
+        ["kill-child"] => kill_child(),
+        ["tgkill", pid] => sys!(SYS_tgkill, number(pid), number(pid), 0).map(drop),
+        ["pidfd-signal", pid] => sys!(SYS_pidfd_open, number(pid), 0)
+            .and_then(|fd| sys!(SYS_pidfd_send_signal, fd, 0, 0, 0).map(drop)),
+        ["pidfd-getfd", pid] => sys!(SYS_pidfd_open, number(pid), 0)
+            .and_then(|fd| sys!(SYS_pidfd_getfd, fd, 0, 0).map(drop)),
+        ["ptrace", pid] => sys!(SYS_ptrace, PTRACE_SEIZE, number(pid), 0, 0).map(drop),
+        ["ptrace-child"] => ptrace_child(),
+        ["traceme"] => sys!(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0).map(drop),
+        ["vm-read", pid] => vm_read(number(pid)),
+        ["prlimit", pid] => set_limit(number(pid)),
+        ["setown", pid] => {
+            on_socket(|fd| sys!(SYS_fcntl, fd, libc::F_SETOWN, number(pid)).map(drop))
+        }
+        ["setown-self"] => on_socket(|fd| sys!(SYS_fcntl, fd, libc::F_SETOWN, own_pid()).map(drop)),
+        ["setown-other", pid] => {
+            let owner = [1_i32, number(pid) as i32]; // F_OWNER_PID
+            on_socket(|fd| sys!(SYS_fcntl, fd, F_SETOWN_EX, owner.as_ptr()).map(drop))
+        }
+        ["setsig"] => on_socket(|fd| sys!(SYS_fcntl, fd, F_SETSIG, libc::SIGIO).map(drop)),
+        ["ioctl-setown", pid] => {
+            let owner = number(pid) as i32;
+            on_socket(|fd| sys!(SYS_ioctl, fd, FIOSETOWN, &raw const owner).map(drop))
+        }
+        ["unix-connect", name] => connect(name, SOCK_STREAM),
+        ["unix-seqpacket", name] => connect(name, libc::SOCK_SEQPACKET),
+        ["unix-send", name] => send_to(name),
+        ["unix-bind", name] => bound(name, SOCK_STREAM).map(drop),
+        ["unix-self", name] => bound(name, SOCK_STREAM)
+            .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
+            .and_then(|()| connect(name, SOCK_STREAM)),
+        ["unix-send-self", name] => bound(name, SOCK_DGRAM).and_then(|_| send_to(name)),
+        ["unix-pair"] => pair(SOCK_STREAM),
+        ["unix-pair-datagram"] => pair(SOCK_DGRAM),
+        // on the socket that is standard input
+        ["receive"] => receive(),
+        _ => return None,
+    })
+}
+
+fn own_pid() -> i64 {
+    i64::from(std::process::id())
+}
+
+fn parent() -> i64 {
+    i64::from(unsafe { libc::getppid() })
+}
+
+fn kill_child() -> Done {
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        loop {
+            unsafe { libc::pause() };
+        }
+    }
+    sys!(SYS_kill, child, libc::SIGKILL)?;
+    let mut status = 0;
+    sys!(SYS_wait4, child, &raw mut status, 0, 0).map(drop)
+}
+
+fn ptrace_child() -> Done {
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let traced = sys!(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0);
+        unsafe { libc::_exit(traced.map_or_else(|errno| errno.0, |_| 0)) }
+    }
+    exit_status(child.into())
+}
+
+fn vm_read(pid: i64) -> Done {
+    let mut bytes = [0_u8; 8];
+    let here = libc::iovec {
+        iov_base: bytes.as_mut_ptr().cast(),
+        iov_len: 8,
+    };
+    let there = libc::iovec {
+        iov_base: null_mut(),
+        iov_len: 8,
+    };
+    sys!(
+        SYS_process_vm_readv,
+        pid,
+        &raw const here,
+        1,
+        &raw const there,
+        1,
+        0
+    )
+    .map(drop)
+}
+
+fn set_limit(pid: i64) -> Done {
+    let mut limit: libc::rlimit = unsafe { zeroed() };
+    sys!(SYS_prlimit64, pid, libc::RLIMIT_CORE, 0, &raw mut limit)?;
+    sys!(SYS_prlimit64, pid, libc::RLIMIT_CORE, &raw const limit, 0).map(drop)
+}
+
+fn on_socket(act: impl Fn(i64) -> Done) -> Done {
+    let mut ends = [0_i32; 2];
+    sys!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, ends.as_mut_ptr())?;
+    act(ends[0].into())
+}
+
+fn connect(name: &str, kind: i32) -> Done {
+    let fd = sys!(SYS_socket, AF_UNIX, kind, 0)?;
+    let (address, length) = unix_address(name);
+    sys!(SYS_connect, fd, &raw const address, length).map(drop)
+}
+
+fn send_to(name: &str) -> Done {
+    let fd = sys!(SYS_socket, AF_UNIX, SOCK_DGRAM, 0)?;
+    let (address, length) = unix_address(name);
+    sys!(
+        SYS_sendto,
+        fd,
+        c"hello".as_ptr(),
+        5,
+        0,
+        &raw const address,
+        length
+    )
+    .map(drop)
+}
+
+fn bound(name: &str, kind: i32) -> Result<i64, Errno> {
+    let fd = sys!(SYS_socket, AF_UNIX, kind, 0)?;
+    let (address, length) = unix_address(name);
+    sys!(SYS_bind, fd, &raw const address, length).map(|_| fd)
+}
+
+fn pair(kind: i32) -> Done {
+    let mut ends = [0_i32; 2];
+    sys!(SYS_socketpair, AF_UNIX, kind, 0, ends.as_mut_ptr())?;
+    sys!(SYS_sendto, ends[0], c"hello".as_ptr(), 5, 0, 0, 0).map(drop)
+}
+
+/// Without the descriptor the message comes all the same, cut: EBADF here.
+fn receive() -> Done {
+    let mut byte = [0_u8; 1];
+    let mut control = [0_u64; 8];
+    let mut vector = libc::iovec {
+        iov_base: byte.as_mut_ptr().cast(),
+        iov_len: 1,
+    };
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    sys!(SYS_recvmsg, 0, &raw mut message, 0)?;
+    if message.msg_flags & libc::MSG_CTRUNC != 0 || message.msg_controllen == 0 {
+        return Err(Errno(libc::EBADF));
+    }
+    Ok(())
+}

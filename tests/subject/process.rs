@@ -1,0 +1,161 @@
+//! Who performs an act: a child, a thread, another directory. And waiting.
+
+use std::time::Duration;
+
+use crate::{Done, Errno, c, number, outcome, perform as perform_one, sys};
+
+pub fn perform(words: &[&str]) -> Option<Done> {
+    Some(match words {
+        ["fork", act @ ..] => in_child(fork(), act),
+        ["clone3", act @ ..] => in_child(clone3(0), act),
+        // shares the tables of files and of the file system with its parent
+        ["clone-shared", act @ ..] => {
+            in_child(clone3((libc::CLONE_FILES | libc::CLONE_FS) as u64), act)
+        }
+        // no longer this process's child: its parent is the parent of this one
+        ["clone-parent", act @ ..] => sibling(act),
+        // its parent is gone before it acts
+        ["orphan", act @ ..] => orphan(act),
+        ["thread", act @ ..] => in_thread(act),
+        ["in", directory, act @ ..] => {
+            sys!(SYS_chdir, c(directory).as_ptr()).and_then(|_| perform_one(act))
+        }
+        ["descend", name, depth, act @ ..] => descend(name, depth).and_then(|()| perform_one(act)),
+        ["mkdirs", name, depth] => make_directories(name, depth),
+        ["await", path] => await_path(path),
+        ["say", text] => {
+            println!("{text}");
+            Ok(())
+        }
+        ["setuid", uid] => sys!(SYS_setuid, number(uid)).map(drop),
+        _ => return None,
+    })
+}
+
+fn fork() -> Result<i64, Errno> {
+    crate::returned(i64::from(unsafe { libc::fork() }))
+}
+
+fn clone3(flags: u64) -> Result<i64, Errno> {
+    #[repr(C)]
+    #[derive(Default)]
+    struct CloneArguments {
+        flags: u64,
+        pidfd: u64,
+        child_tid: u64,
+        parent_tid: u64,
+        exit_signal: u64,
+        stack: u64,
+        stack_size: u64,
+        tls: u64,
+    }
+    let arguments = CloneArguments {
+        flags,
+        exit_signal: if flags & libc::CLONE_PARENT as u64 == 0 {
+            libc::SIGCHLD as u64
+        } else {
+            0
+        },
+        ..Default::default()
+    };
+    sys!(
+        SYS_clone3,
+        &raw const arguments,
+        size_of::<CloneArguments>()
+    )
+}
+
+/// The child acts and prints the outcome; the parent waits, and says nothing of its own.
+fn in_child(child: Result<i64, Errno>, act: &[&str]) -> Done {
+    match child? {
+        0 => {
+            let done = perform_one(act);
+            unsafe { libc::_exit(done.map_or_else(|errno| errno.0, |()| 0)) }
+        }
+        pid => exit_status(pid),
+    }
+}
+
+/// Waits for a child of which the status is an errno.
+pub fn exit_status(pid: i64) -> Done {
+    let mut status = 0;
+    sys!(SYS_wait4, pid, &raw mut status, libc::__WALL, 0)?;
+    match libc::WEXITSTATUS(status) {
+        _ if libc::WIFSIGNALED(status) => {
+            println!("killed by {}", libc::WTERMSIG(status));
+            Ok(())
+        }
+        0 => Ok(()),
+        errno => Err(Errno(errno)),
+    }
+}
+
+/// The outcome is printed by the sibling; the line of this process is that of the cloning.
+fn sibling(act: &[&str]) -> Done {
+    let mut ends = [0; 2];
+    crate::returned(i64::from(unsafe { libc::pipe(ends.as_mut_ptr()) }))?;
+    match clone3(libc::CLONE_PARENT as u64)? {
+        0 => {
+            println!("{}", outcome(perform_one(act)));
+            unsafe { libc::_exit(0) }
+        }
+        _ => wait_for_end(ends),
+    }
+}
+
+fn orphan(act: &[&str]) -> Done {
+    let mut ends = [0; 2];
+    crate::returned(i64::from(unsafe { libc::pipe(ends.as_mut_ptr()) }))?;
+    if fork()? != 0 {
+        return wait_for_end(ends);
+    }
+    let parent = unsafe { libc::getpid() };
+    if fork()? != 0 {
+        unsafe { libc::_exit(0) };
+    }
+    while unsafe { libc::getppid() } == parent {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    println!("{}", outcome(perform_one(act)));
+    unsafe { libc::_exit(0) }
+}
+
+/// The writing end closes when the last process that holds it has ended.
+fn wait_for_end(ends: [i32; 2]) -> Done {
+    let mut byte = 0_u8;
+    sys!(SYS_close, ends[1])?;
+    sys!(SYS_read, ends[0], &raw mut byte, 1).map(drop)
+}
+
+fn in_thread(act: &[&str]) -> Done {
+    std::thread::scope(|scope| {
+        scope
+            .spawn(|| perform_one(act))
+            .join()
+            .expect("the acting thread ended by itself")
+    })
+}
+
+fn descend(name: &str, depth: &str) -> Done {
+    for _ in 0..number(depth) {
+        sys!(SYS_chdir, c(name).as_ptr())?;
+    }
+    Ok(())
+}
+
+/// Makes and enters one directory in the other.
+fn make_directories(name: &str, depth: &str) -> Done {
+    for _ in 0..number(depth) {
+        sys!(SYS_mkdirat, libc::AT_FDCWD, c(name).as_ptr(), 0o777)?;
+        sys!(SYS_chdir, c(name).as_ptr())?;
+    }
+    Ok(())
+}
+
+/// stat() is judged by nobody, so this works for a subject of a revoked artifact too.
+fn await_path(path: &str) -> Done {
+    while std::fs::symlink_metadata(path).is_err() {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
