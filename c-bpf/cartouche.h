@@ -68,9 +68,10 @@ struct claim {
 	__u32 slot;
 };
 
-/* Who has a slot: an artifact's id, or file: and a file's name. For the daemon's memory only. */
-struct slot_name {
-	__u8 text[RULE_MAX]; /* NUL-padded */
+/* Who has a slot. For the daemon's memory only. */
+struct holder {
+	__u64 lost_told; /* of slot_counts.lost, what the audit has been told */
+	__u8 name[RULE_MAX]; /* an artifact's id, or file: and a file's name; NUL-padded */
 };
 
 enum slot_state {

@@ -14,9 +14,9 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, SLOTS_MAX);
 	__type(key, __u32);
-	__type(value, struct slot_name);
+	__type(value, struct holder);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} slot_names SEC(".maps");
+} holders SEC(".maps");
 
 /* Refuses an exec on behalf of a slot, subject or not; audit mode does not soften it. */
 __noinline int refuse_exec(__u32 slot, __u64 address, __u32 operation, __u32 reason)

@@ -40,7 +40,7 @@ plain!(
     u64,
     i32,
     slot,
-    slot_name,
+    holder,
     subject,
     subject_key,
     claim_key,

@@ -58,7 +58,7 @@ pub struct Kernel {
     ipc: Ipc,
     privilege: Privilege,
     slots: Table<u32, sys::slot>,
-    names: Table<u32, sys::slot_name>,
+    holders: Table<u32, sys::holder>,
     counts: Table<u32, sys::slot_counts>,
     ring: Ring,
     root: PathBuf,
@@ -77,7 +77,7 @@ impl Kernel {
             ipc: Ipc::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
             slots: Table::new(exec.object().map("slots")?, "slots")?,
-            names: Table::new(exec.object().map("slot_names")?, "slot_names")?,
+            holders: Table::new(exec.object().map("holders")?, "holders")?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
             ring: Ring::new(exec.object().map("events")?)?,
             exec,
@@ -238,24 +238,26 @@ impl Kernel {
         Ok((state, mode, held.plan))
     }
 
-    /// Writes down who has a slot, where it lasts as long as the slot itself. At most 255 bytes count.
-    pub fn name_slot(&self, slot: u32, name: &str) -> Result<(), Error> {
-        let mut value = sys::slot_name::zeroed();
-        let length = name.len().min(value.text.len() - 1);
-        value.text[..length].copy_from_slice(&name.as_bytes()[..length]);
-        Ok(self.names.write(&slot, &value, Write::Replace)?)
+    /// Writes down who has a slot, where it lasts as long as the slot itself, and how many of its lost
+    /// decisions are told. At most 255 bytes of the name count.
+    pub fn note_holder(&self, slot: u32, name: &str, lost_told: u64) -> Result<(), Error> {
+        let mut value = sys::holder::zeroed();
+        value.lost_told = lost_told;
+        let length = name.len().min(value.name.len() - 1);
+        value.name[..length].copy_from_slice(&name.as_bytes()[..length]);
+        Ok(self.holders.write(&slot, &value, Write::Replace)?)
     }
 
-    /// Who has a slot in this boot.
-    pub fn slot_names(&self) -> Result<BTreeMap<u32, String>, Error> {
-        let name = |value: &sys::slot_name| {
-            let length = value.text.iter().position(|byte| *byte == 0).unwrap_or(0);
-            String::from_utf8_lossy(&value.text[..length]).into_owned()
+    /// Who has a slot in this boot, and how many of its lost decisions are told.
+    pub fn holders(&self) -> Result<BTreeMap<u32, (String, u64)>, Error> {
+        let name = |value: &sys::holder| {
+            let length = value.name.iter().position(|byte| *byte == 0).unwrap_or(0);
+            String::from_utf8_lossy(&value.name[..length]).into_owned()
         };
-        let entries = self.names.entries()?;
+        let entries = self.holders.entries()?;
         Ok(entries
             .iter()
-            .map(|(slot, value)| (*slot, name(value)))
+            .map(|(slot, value)| (*slot, (name(value), value.lost_told)))
             .collect())
     }
 

@@ -590,8 +590,15 @@ impl Node {
         if state == SlotState::Admitted
             && let Some(plan) = old_plan
         {
-            self.kernel.retire(old_number, &plan)?;
+            let uses = self.kernel.retire(old_number, &plan)?;
             self.plans.remove(&old_number);
+            // used while no daemon ran, or told before by one that ended: better twice than never
+            let told = self
+                .uses
+                .close(id, &counters(&plan, &uses), std::time::Instant::now());
+            for event in told.events {
+                self.record(event);
+            }
         }
         Ok(())
     }

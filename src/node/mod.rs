@@ -54,7 +54,8 @@ pub struct Node {
     slots: BTreeMap<String, u32>,
     /// Slots that ever declared udp in this run.
     udp_slots: BTreeSet<u32>,
-    counters: BTreeMap<u32, Counted>,
+    /// By slot: of the kernel's count of lost decisions, what the audit has been told.
+    lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
     next_plan: PlanNumber,
     /// Plans in the kernel, in force or about to be.
@@ -93,13 +94,6 @@ struct Live {
     identities: BTreeMap<String, Identity>,
     /// Whether the last read-back equalled the plan.
     verified: bool,
-}
-
-/// The kernel's counters of a slot, as far as they are accounted for.
-#[derive(Debug, Clone, Copy, Default)]
-struct Counted {
-    lost: u64,
-    denials: u64,
 }
 
 /// Why the node cannot be run.
@@ -195,10 +189,10 @@ impl Node {
             enforcing,
             files: BTreeMap::new(),
             live: BTreeMap::new(),
-            holders: kernel.slot_names()?,
+            holders: BTreeMap::new(),
             slots: BTreeMap::new(),
             udp_slots: BTreeSet::new(),
-            counters: BTreeMap::new(),
+            lost_told: BTreeMap::new(),
             canary: canary::State::default(),
             next_plan: 1,
             plans: used.values().copied().collect(),
@@ -221,11 +215,11 @@ impl Node {
                 .fact("version", env!("CARGO_PKG_VERSION"))
                 .fact("mode", if enforcing { "enforce" } else { "audit" }),
         );
-        node.slots = node
-            .holders
-            .iter()
-            .map(|(slot, name)| (name.clone(), *slot))
-            .collect();
+        for (slot, (name, lost_told)) in node.kernel.holders()? {
+            node.slots.insert(name.clone(), slot);
+            node.holders.insert(slot, name);
+            node.lost_told.insert(slot, lost_told);
+        }
         node.resume();
         node.bind_canary()?;
         Ok(node)
@@ -290,7 +284,7 @@ impl Node {
                 limit: sys::SLOTS_MAX - 1,
             });
         }
-        self.kernel.name_slot(slot, name)?;
+        self.kernel.note_holder(slot, name, 0)?;
         self.holders.insert(slot, name.to_owned());
         self.slots.insert(name.to_owned(), slot);
         Ok(slot)

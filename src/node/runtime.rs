@@ -51,13 +51,23 @@ impl Node {
         let Ok(totals) = self.kernel.totals(slot) else {
             return;
         };
-        let counted = self.counters.entry(slot).or_default();
-        let lost = totals.lost.saturating_sub(counted.lost);
-        counted.lost = totals.lost;
-        counted.denials = totals.denied;
-        if lost > 0 {
-            let id = self.holders.get(&slot).cloned();
-            self.lose(id, lost, "ring-full");
+        let told = self.lost_told.get(&slot).copied().unwrap_or(0);
+        let lost = totals.lost.saturating_sub(told);
+        if lost == 0 {
+            return;
+        }
+        let holder = self.holders.get(&slot).cloned();
+        self.lose(holder.clone(), lost, "ring-full");
+        self.lost_told.insert(slot, totals.lost);
+        let noted =
+            self.kernel
+                .note_holder(slot, holder.as_deref().unwrap_or_default(), totals.lost);
+        if let Err(error) = noted {
+            self.record(
+                Event::new(Code::EventsLost, Outcome::Noted)
+                    .detail("account")
+                    .message(chain(&error)),
+            );
         }
     }
 
