@@ -42,7 +42,8 @@ lint: ## Check formats, clippy, BPF C and shell scripts
 	clang-format --dry-run --Werror c-bpf/*.[ch]
 	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
 
-install: build ## Install under DESTDIR; configuration that is there already stays
+install: ## Install what make build has built under DESTDIR; configuration that is there stays
+	@test -e $(RELEASE)/cartouched || { echo "make install: run make build first" >&2; exit 1; }
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(RELEASE)/cartouched
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/cartouche
 	install -D -t $(DESTDIR)$(PREFIX)/libexec/cartouche $(RELEASE)/canary
