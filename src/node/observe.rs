@@ -346,3 +346,23 @@ impl Node {
             .collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_threat_model_explains_every_word_of_unmediated_and_no_other() {
+        let text = include_str!("../../docs/threat-model.md");
+        let (_, table) = text.split_once("### Words of the posture").unwrap();
+        let (table, _) = table.split_once("\n## ").unwrap();
+
+        let explained: Vec<_> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(word, _)| word)
+            .collect();
+
+        assert_eq!(explained, UNMEDIATED);
+    }
+}
