@@ -112,8 +112,17 @@ impl Exec {
         Ok(())
     }
 
-    pub(super) fn bound(&self, identity: &Identity) -> Result<Option<u32>, Error> {
-        Ok(self.subjects.lookup(&identity.key())?.map(|s| s.slot))
+    /// Whether a file is bound to the slot, and not only examined for it.
+    pub(super) fn is_bound(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        Ok(held.is_some_and(|held| held.slot == slot && held.flags & sys::SUBJECT_EXAMINED == 0))
+    }
+
+    /// Whether a path is claimed for the slot.
+    pub(super) fn is_claimed(&self, dev: u32, path: &str, slot: u32) -> Result<bool, Error> {
+        let held = self.claims.lookup(&claim_key(dev, path))?;
+        let filtered = self.claim_names.lookup(&name_key(dev, path))?.is_some();
+        Ok(filtered && held.is_some_and(|held| held.slot == slot))
     }
 
     /// All bound identities with their slots.

@@ -167,9 +167,14 @@ impl Kernel {
         self.exec.unbind(identity)
     }
 
-    /// The slot that a file is bound to.
-    pub fn bound(&self, identity: &Identity) -> Result<Option<u32>, Error> {
-        self.exec.bound(identity)
+    /// Whether a file is bound to the slot.
+    pub fn is_bound(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
+        self.exec.is_bound(identity, slot)
+    }
+
+    /// Whether a path is claimed for the slot.
+    pub fn is_claimed(&self, dev: u32, path: &str, slot: u32) -> Result<bool, Error> {
+        self.exec.is_claimed(dev, path, slot)
     }
 
     pub fn bindings(&self) -> Result<Vec<(Identity, u32)>, Error> {

@@ -504,7 +504,6 @@ impl Node {
         if u32::from(plan.flags) & crate::bpf::sys::PLAN_UDP != 0 {
             self.udp_slots.insert(slot);
         }
-        let verified = self.kernel.verify(slot, number, &plan)?;
         let old_claims = self
             .registry
             .artifacts
@@ -519,7 +518,7 @@ impl Node {
             number,
             plan,
             identities,
-            verified,
+            verified: false,
         };
         // the kernel knows a running script by its interpreter only: adoption cannot see it
         for executable in entry.effective.executables.iter().filter(|e| e.script) {
@@ -529,6 +528,12 @@ impl Node {
             self.retire(id, &old);
         }
         self.registry.artifacts.insert(id.to_owned(), entry);
+        if let Some(live) = self.live.get(id) {
+            let verified = self.read_back(id, live)?;
+            if let Some(live) = self.live.get_mut(id) {
+                live.verified = verified;
+            }
+        }
         Ok(())
     }
 

@@ -5,14 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::artifact::capability::CapabilityName;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::SlotState;
+use crate::enforcer::{self, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::posture::{
     self, Admission, ArtifactFacts, Canary, Hook, Observed, Programs, Report, System, publish,
 };
 
-use super::{Node, now_unix};
+use super::{Live, Node, now_unix};
 
 /// Programs that hang at the cgroup root, by the names that the report uses.
 const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
@@ -75,14 +75,35 @@ pub fn without_kernel(
 }
 
 impl Node {
-    /// Reads every plan back from the kernel and compares.
+    /// Reads every plan, binding and claim back from the kernel and compares.
     pub fn verify_all(&mut self) {
-        let kernel = &self.kernel;
-        for live in self.live.values_mut() {
-            live.verified = kernel
-                .verify(live.slot, live.number, &live.plan)
-                .unwrap_or(false);
+        let verified: Vec<(String, bool)> = self
+            .live
+            .iter()
+            // what cannot be read back is not known to be in force
+            .map(|(id, live)| (id.clone(), self.read_back(id, live).unwrap_or(false)))
+            .collect();
+        for (id, equal) in verified {
+            if let Some(live) = self.live.get_mut(&id) {
+                live.verified = equal;
+            }
         }
+    }
+
+    /// Whether the kernel holds exactly what was put there for an artifact.
+    pub(super) fn read_back(&self, id: &str, live: &Live) -> Result<bool, enforcer::Error> {
+        for identity in live.identities.values() {
+            if !self.kernel.is_bound(identity, live.slot)? {
+                return Ok(false);
+            }
+        }
+        let claims = self.registry.artifacts.get(id).map(|entry| &entry.claims);
+        for (dev, path) in claims.into_iter().flatten() {
+            if !self.kernel.is_claimed(*dev, path, live.slot)? {
+                return Ok(false);
+            }
+        }
+        self.kernel.verify(live.slot, live.number, &live.plan)
     }
 
     /// Writes the report if it is due to change, or anyway to renew its time.
