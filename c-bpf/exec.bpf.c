@@ -409,49 +409,55 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 __u64 adopted = 0;     /* processes labelled since load */
 __u32 spared_tgid = 0; /* the daemon itself */
 
-SEC("iter/task")
-int adopt(struct bpf_iter__task *ctx)
+/* The slot that a running process belongs to by its executable, or by its parent's label. */
+static __always_inline __u32 slot_by_running(struct task_struct *task)
 {
-	struct task_struct *task = ctx->task;
-	struct task_struct *parent;
-	struct label *label;
+	struct bearer bearer = {};
 	struct subject *entry;
 	struct file *exe;
 	__u64 address;
-	__u32 slot = 0;
+	__u32 *inherited;
 
-	if (!task)
-		return 0;
-	if (task->pid != task->tgid || task->tgid == 1 || task->tgid == spared_tgid)
-		return 0;
-	label = bpf_task_storage_get(&labels, task, NULL, 0);
-	if (label && (label->slot || label->pending))
-		return 0;
 	exe = BPF_CORE_READ(task, mm, exe_file);
 	if (!exe)
 		return 0;
 	entry = subject_of((__u64)BPF_CORE_READ(exe, f_inode));
-	if (entry) {
-		struct bearer bearer = {.slot = entry->slot};
-
+	if (entry && !(entry->flags & SUBJECT_SCRIPT)) {
+		bearer.slot = entry->slot;
 		read_slot(&bearer);
-		if (bearer.state == SLOT_ADMITTED && !(entry->flags & SUBJECT_SCRIPT))
-			slot = entry->slot;
+		if (in_force(&bearer))
+			return entry->slot;
 	}
-	if (!slot) {
-		parent = task->real_parent;
-		address = (__u64)BPF_CORE_READ(parent, group_leader);
-		__u32 *inherited = bpf_map_lookup_elem(&mirror, &address);
+	address = (__u64)BPF_CORE_READ(task, real_parent, group_leader);
+	inherited = bpf_map_lookup_elem(&mirror, &address);
+	return inherited ? *inherited : 0;
+}
 
-		if (inherited)
-			slot = *inherited;
-	}
+/* Every thread is looked at: a main thread that has ended has no executable any more. */
+SEC("iter/task")
+int adopt(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_struct *leader;
+	struct label *label;
+	__u64 address;
+	__u32 slot;
+
+	if (!task)
+		return 0;
+	leader = task->group_leader;
+	if (!leader || task->tgid == 1 || task->tgid == spared_tgid)
+		return 0;
+	label = bpf_task_storage_get(&labels, leader, NULL, 0);
+	if (label && (label->slot || label->pending))
+		return 0;
+	slot = slot_by_running(task);
 	if (!slot)
 		return 0;
-	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	label = bpf_task_storage_get(&labels, leader, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!label)
 		return 0;
-	address = (__u64)task;
+	address = address_of(leader);
 	/* the mirror first: from here on a storage that cannot be read denies */
 	if (bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY))
 		return 0;

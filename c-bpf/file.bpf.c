@@ -291,6 +291,18 @@ int BPF_PROG(path_chown, const struct path *path)
 	return judge_at(where.dentry, where.mount, BIT(RIGHT_WRITE)) ? -EPERM : 0;
 }
 
+/* inotify, dnotify, fanotify: the names of what happens in a directory are its content. */
+SEC("lsm/path_notify")
+int BPF_PROG(path_notify, const struct path *path)
+{
+	struct location where;
+
+	if (outside())
+		return 0;
+	where = location_of(path);
+	return judge_at(where.dentry, where.mount, BIT(RIGHT_READ)) ? -EPERM : 0;
+}
+
 /*
  * Hooks that see only a dentry. The mount that write access was taken on names the path; the same
  * dentry may hang in several. None noted: denied.

@@ -82,18 +82,31 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(parent, tgid), false) ? -EPERM : 0;
 }
 
-/* RLIMIT_CPU of another process is a signal to it. */
-SEC("lsm/task_setrlimit")
-int BPF_PROG(task_setrlimit, struct task_struct *target)
-{
-	struct bearer bearer;
+/*
+ * RLIMIT_CPU of another process is a signal to it; its priority, processors, memory nodes and group
+ * decide whether it gets anywhere.
+ */
+#define OTHERS_HOOK(hook)                                                                          \
+	SEC("lsm/" #hook)                                                                          \
+	int BPF_PROG(hook, struct task_struct *target)                                             \
+	{                                                                                          \
+		struct bearer bearer;                                                              \
+                                                                                                   \
+		if (!subject(&bearer))                                                             \
+			return 0;                                                                  \
+		if (in_force(&bearer) && same_subject(&bearer, target))                            \
+			return 0;                                                                  \
+		return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false)       \
+			       ? -EPERM                                                            \
+			       : 0;                                                                \
+	}
 
-	if (!subject(&bearer))
-		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, target))
-		return 0;
-	return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false) ? -EPERM : 0;
-}
+OTHERS_HOOK(task_setrlimit)
+OTHERS_HOOK(task_setnice)
+OTHERS_HOOK(task_setioprio)
+OTHERS_HOOK(task_setscheduler)
+OTHERS_HOOK(task_movememory)
+OTHERS_HOOK(task_setpgid)
 
 /* A descriptor's owner is signalled without task_kill: only oneself may be made the owner. */
 SEC("lsm/file_fcntl")

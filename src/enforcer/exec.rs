@@ -101,9 +101,15 @@ impl Exec {
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub(super) fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
         let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let key = identity.key();
+        if let Some(held) = self.subjects.lookup(&key)?
+            && held.slot != slot
+            && held.flags & sys::SUBJECT_EXAMINED == 0
+        {
+            return Err(Error::OtherOwner(held.slot));
+        }
         let subject = sys::subject { slot, flags };
-        self.subjects
-            .write(&identity.key(), &subject, Write::Replace)?;
+        self.subjects.write(&key, &subject, Write::Replace)?;
         Ok(())
     }
 

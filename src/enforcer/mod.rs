@@ -87,6 +87,8 @@ pub enum Error {
     },
     /// A fixed number of places is used up.
     Full { what: &'static str, limit: u32 },
+    /// The file is an executable of the artifact in this slot.
+    OtherOwner(u32),
     /// Something wants to be labelled for ever: the kernel keeps finding tasks.
     AdoptionDoesNotEnd,
 }
@@ -102,6 +104,10 @@ impl fmt::Display for Error {
                     "All {limit} places for {what} are taken until the next boot"
                 )
             }
+            Self::OtherOwner(slot) => write!(
+                f,
+                "An executable belongs to the artifact in slot {slot}, in force or revoked"
+            ),
             Self::AdoptionDoesNotEnd => {
                 f.write_str("New running tasks of admitted executables keep appearing")
             }

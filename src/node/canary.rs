@@ -36,11 +36,24 @@ pub(super) struct State {
     /// Operations that the kernel reported since it was last sent. Its children's count too: the exec
     /// is tried by one.
     seen: BTreeSet<u16>,
+    /// The process under way.
+    pid: Option<u32>,
 }
 
 impl State {
-    pub(super) fn saw(&mut self, record: &sys::event) {
-        self.seen.insert(record.operation);
+    /// Takes a record of the canary's slot; false if it is none of the run under way, and so a matter for
+    /// the audit.
+    pub(super) fn saw(&mut self, record: &sys::event) -> bool {
+        let exec = record.operation == sys::right::RIGHT_EXEC.0 as u16;
+        let own = self.pid == Some(record.tgid);
+        let child = exec
+            && self
+                .pid
+                .is_some_and(|pid| parent_of(record.tgid).is_none_or(|p| p == pid));
+        if own || child {
+            self.seen.insert(record.operation);
+        }
+        own || child
     }
 }
 
@@ -111,6 +124,7 @@ impl Node {
                 ..Canary::default()
             };
         }
+        self.canary.pid = child.as_ref().map(Child::id);
         child.map(|child| CanaryRun { child })
     }
 
@@ -125,6 +139,7 @@ impl Node {
             .filter(|code| code & ANSWERED != 0)
             .unwrap_or(0);
         self.drain();
+        self.canary.pid = None;
         let expected = [
             sys::right::RIGHT_READ.0 as u16,
             sys::operation::OP_NET_CONNECT.0 as u16,
@@ -143,4 +158,11 @@ impl Node {
         self.canary.last = now;
         before.passed() != now.passed() || before.ran_at_unix.is_none()
     }
+}
+
+/// The parent of a process; None if the process is gone, as the child that tried to exec soon is.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(1)?.parse().ok()
 }

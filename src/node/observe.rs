@@ -19,7 +19,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 10] = [
+const UNMEDIATED: [&str; 12] = [
     "access",
     "descriptors-held-after-revocation",
     "executable-stack",
@@ -27,9 +27,11 @@ const UNMEDIATED: [&str; 10] = [
     "inherited-descriptors",
     "ld.so-as-program",
     "managed-paths",
+    "posix-mq-unlink",
     "stat",
     "system-v-ipc",
     "units",
+    "xattr-read",
 ];
 
 /// What is true of a node on which no programs are loaded.

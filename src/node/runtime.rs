@@ -95,8 +95,7 @@ impl Node {
 
     fn take(&mut self, record: &sys::event) {
         let holder = self.holders.get(&record.slot).cloned();
-        if holder.as_deref() == Some(canary::ID) {
-            self.canary.saw(record);
+        if holder.as_deref() == Some(canary::ID) && self.canary.saw(record) {
             return;
         }
         let mut event = translate(record);
