@@ -248,6 +248,32 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	return 0;
 }
 
+/*
+ * An exec that was decided before its file became a subject, and comes through after the adoption
+ * has looked at the old image: it is bound here, or does not start.
+ */
+static __always_inline int label_late(struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 address = address_of(task);
+	struct subject *entry;
+	struct label *label;
+	__u32 slot;
+
+	entry = subject_of((__u64)BPF_CORE_READ(bprm, file, f_inode));
+	if (!entry)
+		return 0;
+	slot = entry->slot;
+	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!label || bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY)) {
+		bpf_send_signal(SIGKILL);
+		return 0;
+	}
+	label->pending = 0;
+	label->slot = slot;
+	return 0;
+}
+
 /* After de_thread: this thread is the leader now, and no code of the new image has run. */
 SEC("lsm/bprm_committing_creds")
 int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
@@ -260,18 +286,23 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 	__u32 slot, *mirrored;
 
 	if (!task->bpf_storage)
-		return 0;
+		return label_late(bprm);
 	label = bpf_task_storage_get(&labels, task, NULL, 0);
 	mirrored = bpf_map_lookup_elem(&mirror, &address);
 	if (!label) {
 		/* decided, and now unreadable (6.1): it must not start as if it were outside */
 		if (mirrored)
 			bpf_send_signal(SIGKILL);
+		else
+			label_late(bprm);
 		return 0;
 	}
 	slot = label->pending;
-	if (!slot)
+	if (!slot) {
+		if (!label->slot)
+			label_late(bprm);
 		return 0;
+	}
 	key = label->key;
 	if (key.ino) {
 		/* the artifact may have changed hands between the decision and now */
@@ -449,7 +480,7 @@ int adopt(struct bpf_iter__task *ctx)
 	if (!leader || task->tgid == 1 || task->tgid == spared_tgid)
 		return 0;
 	label = bpf_task_storage_get(&labels, leader, NULL, 0);
-	if (label && (label->slot || label->pending))
+	if (label && label->slot)
 		return 0;
 	slot = slot_by_running(task);
 	if (!slot)

@@ -160,6 +160,9 @@ pub struct FoundFile {
     pub filesystem: String,
     /// Whether it begins with `#!`.
     pub script: bool,
+    /// Real paths of what the kernel maps to start it: PT_INTERP, the `#!` line, and theirs.
+    #[serde(default)]
+    pub loaders: BTreeSet<String>,
 }
 
 /// An artifact that is admitted now.
@@ -274,6 +277,7 @@ justification = "keeps its state"
             uid: 0,
             filesystem: "ext4".to_owned(),
             script: false,
+            loaders: BTreeSet::new(),
         };
         Inputs {
             name: "example.toml".to_owned(),

@@ -12,7 +12,6 @@ pub mod enforcer;
 pub mod error;
 pub mod event;
 pub mod executable;
-pub mod loader;
 pub mod node;
 pub mod plan;
 pub mod policies;

@@ -25,6 +25,8 @@ pub struct Policies {
     pub files: BTreeMap<String, PolicyFile>,
     /// The names of all that are there, asked for or not; masked ones only if they were not asked for.
     pub present: BTreeSet<String>,
+    /// A directory is there and could not be read: what is missing here may still be there.
+    pub incomplete: bool,
     /// What was passed over and why, as sentences: by path.
     pub ignored: BTreeMap<String, String>,
 }
@@ -58,22 +60,35 @@ impl Policies {
             Ok(directory) => directory,
             Err(error) if matches!(error.fault, Fault::Vanished) => return,
             Err(error) => {
+                self.incomplete = true;
                 self.ignored
                     .insert(path.display().to_string(), error.to_string());
                 return;
             }
         };
-        let names: BTreeSet<String> = match directory.names() {
-            Ok(names) => names
-                .into_iter()
-                .map(|name| name.to_string_lossy().into_owned())
-                .collect(),
+        let entries = match directory.names() {
+            Ok(entries) => entries,
             Err(error) => {
+                self.incomplete = true;
                 self.ignored
                     .insert(path.display().to_string(), error.to_string());
                 return;
             }
         };
+        let mut names = BTreeSet::new();
+        for entry in entries {
+            match entry.into_string() {
+                Ok(name) => {
+                    names.insert(name);
+                }
+                Err(entry) => {
+                    self.ignored.insert(
+                        path.join(entry).display().to_string(),
+                        "Its name is not UTF-8".to_owned(),
+                    );
+                }
+            }
+        }
         for name in &names {
             if is_leftover(name) || belongs_to_artifact(name, &names) {
                 continue;
@@ -215,6 +230,24 @@ mod tests {
                 .keys()
                 .all(|path| path.ends_with("notes.txt"))
         );
+    }
+
+    #[test]
+    fn a_name_that_is_no_text_and_a_directory_that_cannot_be_trusted_are_told() {
+        use std::ffi::OsStr;
+        use std::os::unix::ffi::OsStrExt;
+        use std::os::unix::fs::PermissionsExt;
+
+        let root = tempfile::tempdir().unwrap();
+        let paths = paths(root.path());
+        fs::write(paths.policies().join(OsStr::from_bytes(b"a\xff.toml")), "").unwrap();
+        let read = Policies::read(&paths, None);
+        fs::set_permissions(paths.policies(), fs::Permissions::from_mode(0o777)).unwrap();
+
+        let untrusted = Policies::read(&paths, None);
+
+        assert_eq!((read.ignored.len(), read.incomplete), (1, false));
+        assert_eq!((untrusted.ignored.len(), untrusted.incomplete), (1, true));
     }
 
     #[test]

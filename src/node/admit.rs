@@ -14,7 +14,6 @@ use crate::enforcer::{self, Identity, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::executable;
-use crate::loader::loaders;
 use crate::plan::Plan;
 use crate::policies::{Policies, PolicyFile};
 use crate::registry::Entry;
@@ -22,10 +21,15 @@ use crate::site::Site;
 
 use super::{Error, FileVerdict, Live, Node};
 
-/// An executable that is examined: whether its key was put into the kernel for that.
+/// An executable that is examined. Everything that is said of it comes from this one descriptor: its path
+/// may be another file by now.
 struct Examined {
+    opened: executable::Opened,
     identity: Identity,
+    /// Whether its key was put into the kernel for the examination.
     ours: bool,
+    /// Why nobody can be kept from writing to it.
+    problem: Option<String>,
 }
 
 impl Node {
@@ -41,7 +45,7 @@ impl Node {
             .values()
             .filter(|entry| !entry.revoked)
             .map(|entry| entry.file.clone())
-            .filter(|file| !policies.present.contains(file))
+            .filter(|file| !policies.incomplete && !policies.present.contains(file))
             .collect();
         let admitted: BTreeSet<String> = self
             .registry
@@ -64,7 +68,7 @@ impl Node {
             changed |= self.consider(name, file, &vanished);
         }
         for name in self.files.keys().cloned().collect::<Vec<_>>() {
-            if !policies.present.contains(&name) {
+            if !policies.incomplete && !policies.present.contains(&name) {
                 changed |= self.file_gone(&name);
             }
         }
@@ -168,7 +172,7 @@ impl Node {
         for event in decision.events.clone() {
             self.record(event);
         }
-        let verdict = self.carry_out(name, document, &decision, &examined);
+        let verdict = self.carry_out(name, document, &decision, &inputs.executables, &examined);
         self.release(&examined);
         let parts = inputs.parts();
         if let Err(error) = self.inputs.store(parts.values().map(Vec::as_slice)) {
@@ -244,13 +248,21 @@ impl Node {
                 .file
                 .metadata()
                 .is_ok_and(|metadata| metadata.is_file());
-            let ours = allowed
-                && regular
-                && self
-                    .slot(slot_name)
+            let blocked = if allowed && regular {
+                self.slot(slot_name)
                     .and_then(|slot| self.kernel.examine(&identity, slot))
-                    .unwrap_or(false);
-            examined.insert(path.clone(), Examined { identity, ours });
+            } else {
+                Ok(false)
+            };
+            let problem = blocked.as_ref().err().map(|error| chain(error));
+            let ours = blocked.unwrap_or(false);
+            let entry = Examined {
+                opened,
+                identity,
+                ours,
+                problem,
+            };
+            examined.insert(path.clone(), entry);
         }
         examined
     }
@@ -272,40 +284,35 @@ impl Node {
 
     /// What is found at a path now, with the writers that the kernel counts.
     fn facts(&self, slot_name: &str, path: &str, examined: Option<&Examined>) -> ExecutableFacts {
-        let mut facts = executable::examine(path);
         let Some(examined) = examined else {
-            return facts;
+            // missing, or not to be opened: then this says why
+            return executable::examine(path);
         };
-        let again = executable::open(path)
-            .ok()
-            .flatten()
-            .and_then(|opened| self.kernel.identify(&opened.file).ok());
-        match again {
-            Some((now, _)) if key(&now) != key(&examined.identity) => {
-                facts.found = None;
-                facts.problem = Some("it was replaced while it was read".to_owned());
+        let (found, mut problem) = match executable::facts(&examined.opened) {
+            Ok(found) => (Some(found), examined.problem.clone()),
+            Err(error) => (None, Some(format!("it cannot be read: {error}"))),
+        };
+        // after the reading: nobody may have written meanwhile, and it must still be there
+        match self.kernel.identify(&examined.opened.file) {
+            Ok((now, _)) if now.writers > 0 => {
+                problem = Some("some process has it open for writing".to_owned());
             }
-            Some((now, _)) if now.writers > 0 => {
-                facts.problem = Some("some process has it open for writing".to_owned());
-            }
-            Some((_, seen)) if seen.as_deref() != Some(path) && facts.problem.is_none() => {
-                facts.problem = Some(match seen {
-                    Some(seen) => format!("the kernel knows it as {seen:?}"),
-                    None => "the kernel has no path for it".to_owned(),
-                });
-            }
-            Some((now, _)) => {
-                if let Some(owner) = self.owner(&now).filter(|owner| *owner != slot_name) {
-                    facts.problem =
-                        Some(format!("it is the same file as an executable of {owner:?}"));
+            Ok((_, Some(seen))) if seen == path => {
+                if let Some(owner) = self.owner(&examined.identity).filter(|id| *id != slot_name) {
+                    problem = Some(format!("it is the same file as an executable of {owner:?}"));
                 }
             }
-            None => {
-                facts.found = None;
-                facts.problem = Some("it went away while it was read".to_owned());
-            }
+            // a path through a symlink has its own word in the gate
+            Ok((_, Some(_))) if found.as_ref().is_some_and(|found| !found.realpath_ok) => {}
+            Ok((_, Some(seen))) => problem = Some(format!("the kernel knows it as {seen:?}")),
+            Ok((_, None)) => problem = Some("it was replaced or removed meanwhile".to_owned()),
+            Err(error) => problem = Some(chain(&error)),
         }
-        facts
+        ExecutableFacts {
+            path: path.to_owned(),
+            found,
+            problem,
+        }
     }
 
     /// The artifact in force that a file belongs to, under whatever path.
@@ -368,6 +375,7 @@ impl Node {
         name: &str,
         document: &[u8],
         decision: &Decision,
+        facts: &[ExecutableFacts],
         examined: &BTreeMap<String, Examined>,
     ) -> Verdict {
         match &decision.verdict {
@@ -385,10 +393,10 @@ impl Node {
                 let entry = Entry {
                     file: name.to_owned(),
                     document: sha256_hex(document),
-                    loaders: effective
-                        .executables
+                    loaders: facts
                         .iter()
-                        .flat_map(|executable| loaders(&executable.path))
+                        .filter_map(|fact| fact.found.as_ref())
+                        .flat_map(|found| found.loaders.clone())
                         .collect(),
                     effective: effective.clone(),
                     mode: mode.0,

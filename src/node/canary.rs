@@ -10,7 +10,6 @@ use crate::artifact::profile::ProfileSet;
 use crate::bpf::sys;
 use crate::enforcer::Mode;
 use crate::executable;
-use crate::loader::loaders;
 use crate::plan::Plan;
 use crate::posture::Canary;
 
@@ -71,6 +70,7 @@ impl Node {
             .map_err(|error| why(&error.to_string()))?
             .ok_or_else(|| why("it is not installed"))?;
         let (identity, _) = self.kernel.identify(&opened.file)?;
+        let found = executable::facts(&opened).map_err(|error| why(&error.to_string()))?;
         let mut base = Capability::new(CapabilityName::Profile);
         base.profile = Some("base".to_owned());
         let capabilities = ProfileSet::shipped()
@@ -96,8 +96,8 @@ impl Node {
             capabilities,
             narrowed: Vec::new(),
         };
-        let plan = Plan::compile(&effective, &loaders(PROGRAM))
-            .map_err(|error| why(&error.to_string()))?;
+        let plan =
+            Plan::compile(&effective, &found.loaders).map_err(|error| why(&error.to_string()))?;
         let slot = self.slot(ID)?;
         let number = self.plan_number()?;
         self.kernel.stage(number, &plan)?;
