@@ -278,14 +278,16 @@ static __always_inline bool own_namespace(__u64 vfsmount)
 }
 
 /*
- * A file that no name leads to any more, or none yet (O_TMPFILE). Without an inode it is a name
- * that is being looked up, for open to create the file: that one will be there.
+ * A file that no name leads to any more, or none yet (O_TMPFILE): it is in no hash list. Neither is
+ * the root of a file system, nor a name without an inode that open is looking up to create the
+ * file.
  */
 static __always_inline bool deleted(__u64 address)
 {
 	struct dentry *dentry = (void *)address;
 
-	return !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_inode);
+	return !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_inode) &&
+	       BPF_CORE_READ(dentry, d_parent) != dentry;
 }
 
 static __always_inline struct scratch *scratch_of_current(void)
