@@ -70,7 +70,7 @@ __noinline __u32 claimant(__u64 dentry, __u64 mount, __u32 dev)
 }
 
 /* A script is what its admitted path says: the interpreter opens that name again. */
-static __always_inline bool script_by_claimed_name(struct linux_binprm *bprm, __u32 dev, __u32 slot)
+static __always_inline bool script_by_claimed_name(const char *name, __u32 dev, __u32 slot)
 {
 	struct scratch *scratch = scratch_of_current();
 	struct claim_key *key;
@@ -81,7 +81,7 @@ static __always_inline bool script_by_claimed_name(struct linux_binprm *bprm, __
 	key = (void *)scratch->tail - RULE_MAX - sizeof(__u32);
 	__builtin_memset(key, 0, sizeof(*key));
 	key->dev = dev;
-	bpf_probe_read_kernel_str(key->path, sizeof(key->path), BPF_CORE_READ(bprm, filename));
+	bpf_probe_read_kernel_str(key->path, sizeof(key->path), name);
 	claim = bpf_map_lookup_elem(&claims, key);
 	scratch->path[WALK_MAX - 1] = 0;
 	return claim && claim->slot == slot;
@@ -121,6 +121,26 @@ static __always_inline void forget_pending(void)
 		label->pending = 0;
 }
 
+/* Makes a program of nobody's a subject, unless another task has a hand in it. */
+static __always_inline int change_label(struct linux_binprm *bprm, __u32 slot,
+					const struct subject_key *key)
+{
+	if (bprm->unsafe & LSM_UNSAFE_SHARE)
+		return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
+	if (bprm->unsafe & LSM_UNSAFE_PTRACE) {
+		struct task_struct *tracer = bpf_get_current_task_btf()->parent;
+		struct bearer other;
+
+		if (bearer_of(tracer->group_leader, &other))
+			return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
+	}
+	if (set_pending(0, slot, key))
+		return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
+	/* LD_PRELOAD and friends of the parent do not cross a change of label */
+	bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
+	return 0;
+}
+
 SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 {
@@ -149,7 +169,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
 					   REASON_REFUSED);
 		if ((entry->flags & SUBJECT_SCRIPT) &&
-		    !script_by_claimed_name(bprm, key.dev, target.slot))
+		    !script_by_claimed_name(bprm->filename, key.dev, target.slot))
 			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
 					   REASON_SCRIPT_PATH);
 	}
@@ -174,20 +194,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	}
 	if (!entry)
 		return 0;
-	if (bprm->unsafe & LSM_UNSAFE_SHARE)
-		return refuse_exec(target.slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
-	if (bprm->unsafe & LSM_UNSAFE_PTRACE) {
-		struct task_struct *tracer = bpf_get_current_task_btf()->parent;
-		struct bearer other;
-
-		if (bearer_of(tracer->group_leader, &other))
-			return refuse_exec(target.slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
-	}
-	if (set_pending(0, target.slot, &key))
-		return refuse_exec(target.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
-	/* LD_PRELOAD and friends of the parent do not cross a change of label */
-	bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
-	return 0;
+	return change_label(bprm, target.slot, &key) ? -EPERM : 0;
 }
 
 /*
@@ -198,19 +205,30 @@ SEC("lsm/bprm_check_security")
 int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
+	struct bearer bearer = {}, target = {};
 	struct subject_key key = {};
-	struct bearer bearer = {};
-	struct subject *entry = NULL;
 	struct label *own = NULL;
+	struct subject *entry;
 	struct location where;
-	__u64 inode;
 	__u32 slot;
 
 	/* `interp` still is `filename` until a #! line (or binfmt_misc) has named another one */
 	if (bprm->interp == bprm->filename)
 		return 0;
 	where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
-	inode = (__u64)BPF_CORE_READ(bprm, file, f_inode);
+	key_of((__u64)BPF_CORE_READ(bprm, file, f_inode), &key);
+	entry = subject_by_key(&key);
+	if (!entry) {
+		slot = claimant(where.dentry, where.mount, key.dev);
+		if (slot)
+			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT);
+	} else {
+		target.slot = entry->slot;
+		read_slot(&target);
+		if (!in_force(&target))
+			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
+					   REASON_REFUSED);
+	}
 	if (task->bpf_storage)
 		own = bpf_task_storage_get(&labels, task, NULL, 0);
 	if (own && own->pending) {
@@ -221,6 +239,9 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 			.domain = DOMAIN_EXEC,
 		};
 
+		/* an admitted script says itself what runs it: part of what was admitted */
+		if (own->key.ino)
+			return 0;
 		bearer.slot = own->pending;
 		read_slot(&bearer);
 		return judge(&bearer, &place) ? -EPERM : 0;
@@ -228,24 +249,12 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	/* a subject in execve has a pending label, or something is wrong */
 	if (subject(&bearer))
 		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
-	key_of(inode, &key);
-	entry = subject_by_key(&key);
-	if (!entry) {
-		slot = claimant(where.dentry, where.mount, key.dev);
-		if (slot)
-			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT);
+	if (!entry)
 		return 0;
-	}
-	bearer.slot = entry->slot;
-	read_slot(&bearer);
-	if (!in_force(&bearer))
-		return refuse_exec(bearer.slot, address_of(bprm), OP_CLAIMED, REASON_REFUSED);
-	if (bprm->unsafe & (LSM_UNSAFE_SHARE | LSM_UNSAFE_PTRACE))
-		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
-	if (set_pending(0, bearer.slot, &key))
-		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
-	/* bpf_bprm_opts_set is a matter of bprm_creds_for_exec only; secureexec is read later */
-	return 0;
+	if ((entry->flags & SUBJECT_SCRIPT) &&
+	    !script_by_claimed_name(bprm->interp, key.dev, target.slot))
+		return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
+	return change_label(bprm, target.slot, &key) ? -EPERM : 0;
 }
 
 /*
