@@ -369,6 +369,14 @@ int BPF_PROG(task_free, struct task_struct *task)
 	return 0;
 }
 
+/* What runs already may map itself, under whatever name it was started. */
+static __always_inline bool own_executable(__u64 file)
+{
+	struct file *exe = BPF_CORE_READ(bpf_get_current_task_btf(), mm, exe_file);
+
+	return exe && BPF_CORE_READ(exe, f_inode) == BPF_CORE_READ((struct file *)file, f_inode);
+}
+
 static __always_inline int judge_code(const struct bearer *bearer, __u64 file, bool generates)
 {
 	struct attempt attempt = {
@@ -387,6 +395,8 @@ static __always_inline int judge_code(const struct bearer *bearer, __u64 file, b
 		place.mount = where.mount;
 		if (internal_mount(place.mount))
 			generates = true; /* memfd: code without a name */
+		else if (in_force(bearer) && own_executable(file))
+			;
 		else if (judge(bearer, &place))
 			return -EPERM;
 	}
