@@ -2,8 +2,15 @@
 
 mod guest;
 
-use cartouche::enforcer::Kernel;
-use guest::USERS;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+
+use cartouche::bpf::sys::{operation, reason, right};
+use cartouche::enforcer::{Kernel, Mode, SlotState};
+use guest::{Program, ROOM, Subject, USERS};
+
+const READ: u32 = right::RIGHT_READ.0;
+const EXEC: u32 = right::RIGHT_EXEC.0;
 
 #[test]
 fn every_program_attaches_again_and_again_without_a_gap() {
@@ -26,13 +33,27 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 }
 
 #[test]
+fn every_hook_has_one_program() {
+    guest::run(|guest| {
+        let kernel = guest.kernel.borrow();
+        let hooks: Vec<String> = kernel
+            .domains()
+            .iter()
+            .flat_map(|domain| domain.hooks())
+            .map(|hook| hook.name)
+            .collect();
+        let unique: BTreeSet<&String> = hooks.iter().collect();
+        assert_eq!(unique.len(), hooks.len(), "{hooks:?}");
+        assert!(hooks.len() > 50);
+    });
+}
+
+#[test]
 fn running_a_program_needs_process_exec() {
     guest::run(|guest| {
         let (yes, no) = (guest.outsider().path, guest.outsider().path);
         for uid in USERS {
-            let subject = guest
-                .subject(&format!("process:exec {yes}\ncode:load {yes} {no}"))
-                .by(uid);
+            let subject = guest.subject(&format!("process:exec {yes}")).by(uid);
             for way in [
                 "exec",
                 "vfork-exec",
@@ -46,7 +67,766 @@ fn running_a_program_needs_process_exec() {
                     "{way}"
                 );
                 subject.may_not(&format!("{way} {no} say hello"));
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(denials[0].what(), (EXEC, no.as_str()));
             }
         }
+    });
+}
+
+#[test]
+fn a_child_stays_a_subject_however_it_is_made() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let other = guest.outsider().path;
+        let rules = format!("fs:read {room}/yes\nprocess:exec {other}");
+        for uid in USERS {
+            let subject = guest.subject(&rules).by(uid);
+            for way in [
+                "fork",
+                "fork fork",
+                "thread",
+                "fork thread",
+                "clone3",
+                "clone-shared",
+            ] {
+                subject.may(&format!("{way} open-read {room}/yes"));
+                subject.may_not(&format!("{way} open-read {room}/no"));
+            }
+            for way in ["clone-parent", "orphan"] {
+                assert_eq!(
+                    subject.run(&format!("{way} open-read {room}/yes")),
+                    ["ok", "ok"]
+                );
+                assert_eq!(
+                    subject.run(&format!("{way} open-read {room}/no")),
+                    ["EPERM", "ok"]
+                );
+            }
+            for way in [
+                "exec",
+                "vfork-exec",
+                "fork exec",
+                "thread exec",
+                "become",
+                "thread-become",
+            ] {
+                let yes = subject.run(&format!("{way} {other} open-read {room}/yes"));
+                let no = subject.run(&format!("{way} {other} open-read {room}/no"));
+                assert_eq!((yes[0].as_str(), no[0].as_str()), ("ok", "EPERM"), "{way}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_program_outside_becomes_a_subject_however_it_execs() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let outsider = guest.outsider();
+        let subject = guest.subject(&format!("fs:read {room}/yes"));
+        for way in [
+            "exec",
+            "vfork-exec",
+            "exec-opened",
+            "become",
+            "thread-become",
+            "fork thread-become",
+        ] {
+            let yes = outsider.run(&format!("{way} {} open-read {room}/yes", subject.path));
+            let no = outsider.run(&format!("{way} {} open-read {room}/no", subject.path));
+            assert_eq!((yes[0].as_str(), no[0].as_str()), ("ok", "EPERM"), "{way}");
+        }
+        // and the one that ran it is none
+        let program = &subject.path;
+        assert_eq!(
+            outsider.run(&format!(
+                "exec {program} open-read {room}/no, open-read {room}/no"
+            )),
+            ["EPERM", "ok", "ok"]
+        );
+    });
+}
+
+#[test]
+fn the_label_changes_with_at_secure() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let subject = guest.subject("");
+
+        assert_eq!(
+            outsider.run(&format!("exec {} is-secure", subject.path))[0],
+            "ok"
+        );
+        assert_eq!(
+            outsider.run(&format!("exec {} is-secure", outsider.path))[0],
+            "ENODATA"
+        );
+    });
+}
+
+#[test]
+fn a_subject_keeps_its_label_in_the_program_of_another() {
+    guest::run(|guest| {
+        let room = guest.files(&["mine", "yours"]);
+        let other = guest.subject(&format!("fs:read {room}/yours"));
+        let path = &other.path;
+        let subject = guest.subject(&format!("fs:read {room}/mine\nprocess:exec {path}"));
+
+        let acts = format!("open-read {room}/mine, open-read {room}/yours");
+        // the line is split at commas: the first act runs in the other program, the second in this one
+        assert_eq!(
+            subject.run(&format!("exec {path} {acts}")),
+            ["ok", "ok", "EPERM"]
+        );
+        assert_eq!(
+            subject.run(&format!("exec {path} open-read {room}/yours, say end"))[0],
+            "EPERM"
+        );
+        other.may(&format!("open-read {room}/yours"));
+    });
+}
+
+#[test]
+fn a_script_needs_process_exec_and_so_does_its_interpreter() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let interpreter = guest.outsider().path;
+        let script = guest.script(&format!("#!{interpreter} exists\n"));
+        let code = format!("fs:read {script}\n");
+        let both = guest.subject(&format!("{code}process:exec {script} {interpreter}"));
+        let script_only = guest.subject(&format!("{code}process:exec {script}"));
+        let interpreter_only = guest.subject(&format!("{code}process:exec {interpreter}"));
+
+        assert_eq!(
+            both.run_words(&["become", &script, "--", "open-read", &format!("{room}/no")]),
+            ["ok", "EPERM"]
+        );
+        script_only.may_not(&format!("exec {script}"));
+        assert_eq!(
+            script_only.denials()[0].what(),
+            (EXEC, interpreter.as_str())
+        );
+        interpreter_only.may_not(&format!("exec {script}"));
+        assert_eq!(
+            interpreter_only.denials()[0].what(),
+            (EXEC, script.as_str())
+        );
+    });
+}
+
+#[test]
+fn a_script_of_anybody_runs_under_the_label_of_its_interpreter() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let subject = guest.subject("");
+        let script = guest.script(&format!("#!{} exists\n", subject.path));
+        let outsider = guest.outsider();
+        let no = format!("{room}/no");
+
+        for way in ["become", "thread-become"] {
+            assert_eq!(
+                outsider.run_words(&[way, &script, "--", "open-read", &no]),
+                ["ok", "EPERM"]
+            );
+        }
+        assert_eq!(
+            outsider.run(&format!("exec {} is-secure", subject.path))[0],
+            "ok"
+        );
+        subject.closes(SlotState::Refused);
+        assert_eq!(outsider.run_words(&["become", &script]), ["EPERM"]);
+    });
+}
+
+#[test]
+fn a_script_is_a_subject_by_its_admitted_name() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let outsider = guest.outsider();
+        let path = guest.script(&format!("#!{} exists\n", outsider.path));
+        let subject = Subject::script(guest, &path, &format!("fs:read {room}/yes"));
+        let run = |path: &str, file: &str| {
+            outsider.run_words(&["become", path, "--", "open-read", &format!("{room}/{file}")])
+        };
+
+        assert_eq!(run(&path, "yes"), ["ok", "ok"]);
+        assert_eq!(run(&path, "no"), ["ok", "EPERM"]);
+        // the interpreter would open another name than the one that was decided about
+        let alias = format!("{room}/alias");
+        outsider.may(&format!(
+            "link {path} {alias}, symlink {path} {room}/symlink"
+        ));
+        subject.denials();
+        assert_eq!(run(&alias, "yes"), ["EPERM"]);
+        assert_eq!(run(&format!("{room}/symlink"), "yes"), ["EPERM"]);
+        assert_eq!(run(&format!("{room}/../../..{path}"), "yes"), ["EPERM"]);
+        for denial in subject.denials() {
+            assert_eq!(denial.reason, reason::REASON_SCRIPT_PATH.0);
+        }
+    });
+}
+
+#[test]
+fn mapping_code_needs_code_load() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        for uid in USERS {
+            let subject = guest
+                .subject(&format!("fs:read {room}/*\ncode:load {room}/yes"))
+                .by(uid);
+            for act in ["map-exec", "map-then-exec"] {
+                subject.may(&format!("{act} {room}/yes"));
+                subject.may_not(&format!("{act} {room}/no"));
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1);
+                assert_eq!(
+                    denials[0].what(),
+                    (right::RIGHT_LOAD.0, format!("{room}/no").as_str())
+                );
+            }
+            subject.may(&format!("map-read {room}/no"));
+        }
+    });
+}
+
+#[test]
+fn making_code_needs_code_generate() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &["file"]);
+            let rules = format!(
+                "fs:read {room}/file /proc/self/mem\nfs:write {room}/file /proc/self/mem\ncode:load {room}/file"
+            );
+            let without = guest.subject(&rules).by(uid);
+            let with = guest.subject(&format!("{rules}\ncode:generate")).by(uid);
+            for act in [
+                "map-exec-anonymous",
+                "make-exec-anonymous",
+                "map-change-exec F",
+                "map-write-exec F",
+                "map-exec-memfd",
+                "attach-exec",
+                "imply-exec",
+                "write-own-memory",
+                "exec-memfd code say made",
+            ] {
+                let act = act.replace('F', &format!("{room}/file"));
+                without.may_not(&act);
+                let lines = with.run(&act);
+                assert_eq!(
+                    lines.last().map(String::as_str),
+                    Some("ok"),
+                    "{act}: {lines:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn what_runs_from_memory_stays_a_subject() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let subject = guest.subject("code:generate");
+
+        assert_eq!(
+            subject.run(&format!("exec-memfd code open-read {room}/no"))[0],
+            "EPERM"
+        );
+    });
+}
+
+#[test]
+fn a_claimed_path_runs_no_other_content() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let outsider = guest.outsider();
+        subject.claims();
+        let insider = guest.subject(&format!("process:exec {ROOM}/**"));
+
+        assert_eq!(
+            outsider.run(&format!("exec {} say hello", subject.path)),
+            ["hello", "ok", "ok"]
+        );
+        // as a package manager would replace it
+        let old = format!("{}.old", subject.path);
+        outsider.may(&format!("rename {} {old}", subject.path));
+        let replaced = Program::copy(&subject.path);
+        for way in ["exec", "vfork-exec", "exec-opened", "thread-become"] {
+            outsider.may_not(&format!("{way} {} say hello", subject.path));
+        }
+        insider.may_not(&format!("exec {} say hello", subject.path));
+        let interpreted = guest.script(&format!("#!{}\n", subject.path));
+        outsider.may_not(&format!("exec {interpreted}"));
+        insider.may_not(&format!("exec {interpreted}"));
+        let denials = subject.denials();
+        assert_eq!(denials.len(), 7, "{denials:?}");
+        for denial in denials {
+            assert_eq!(
+                denial.what(),
+                (operation::OP_CLAIMED.0, subject.path.as_str())
+            );
+            assert_eq!(denial.reason, reason::REASON_CONTENT.0);
+        }
+        // another name is not claimed, and what was admitted still is what it was
+        outsider.may(&format!("link {} {ROOM}/unclaimed", subject.path));
+        assert_eq!(
+            outsider.run(&format!("exec {ROOM}/unclaimed say hello")),
+            ["hello", "ok", "ok"]
+        );
+        assert_eq!(
+            outsider.run(&format!("exec {old} say hello")),
+            ["hello", "ok", "ok"]
+        );
+        subject.unclaims();
+        assert_eq!(replaced.run("say hello"), ["hello", "ok"]);
+    });
+}
+
+#[test]
+fn a_refused_artifact_s_program_does_not_run() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let outsider = guest.outsider();
+        for state in [SlotState::Refused, SlotState::Revoked, SlotState::Unknown] {
+            subject.closes(state);
+            for uid in USERS {
+                let mut runner = Program::from(outsider.path.as_str());
+                runner.uid = uid;
+                for way in [
+                    "exec",
+                    "vfork-exec",
+                    "exec-opened",
+                    "become",
+                    "thread-become",
+                ] {
+                    runner.may_not(&format!("{way} {} say hello", subject.path));
+                }
+            }
+        }
+        let denials = subject.denials();
+        assert_eq!(denials.len(), 30);
+        assert!(
+            denials
+                .iter()
+                .all(|d| d.operation == operation::OP_CLAIMED.0),
+            "{denials:?}"
+        );
+    });
+}
+
+#[test]
+fn an_exec_that_fails_leaves_nothing_behind() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let outsider = guest.outsider();
+        let garbage = guest.script("no program at all");
+        let _bound = Subject::of(
+            guest,
+            Program::from(garbage.as_str()),
+            "profile:base",
+            Mode::Enforce,
+        );
+
+        for way in ["become", "thread-become"] {
+            assert_eq!(
+                outsider.run(&format!(
+                    "{way} {garbage}, become {} open-read {room}/file",
+                    outsider.path
+                )),
+                ["ENOEXEC", "ok"]
+            );
+        }
+    });
+}
+
+#[test]
+fn sharing_its_files_and_directories_nobody_becomes_a_subject() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let subject = guest.subject("");
+
+        outsider.may_not(&format!("clone-shared become {}", subject.path));
+        assert_eq!(subject.denials()[0].reason, reason::REASON_UNSAFE.0);
+    });
+}
+
+#[test]
+fn revocation_reaches_a_running_process_at_its_next_act() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let other = guest.outsider().path;
+        let rules = format!(
+            "fs:read {room}/**\nfs:write {room}/**\nfs:create {room}/**\nfs:delete {room}/**\n\
+             process:exec {other}\ncode:load {other} {room}/**\ncode:generate\n\
+             net:connect tcp://*:* udp://*:*\nnet:listen tcp://*:*"
+        );
+        let acts = [
+            "open-read F".to_owned(),
+            "open-write F".to_owned(),
+            "truncate F".to_owned(),
+            "utimes F".to_owned(),
+            "create R/new".to_owned(),
+            "unlink F".to_owned(),
+            "memfd-truncate".to_owned(),
+            "pipe-reopen".to_owned(),
+            format!("exec {other} say hello"),
+            "map-exec-anonymous".to_owned(),
+            "connect tcp 127.0.0.1:9".to_owned(),
+            "sendto 127.0.0.1:9".to_owned(),
+            "listen 127.0.0.1:0".to_owned(),
+            "kill-self".to_owned(),
+            "unix-pair-datagram".to_owned(),
+        ];
+        let line = acts
+            .join(", ")
+            .replace("R/", &format!("{room}/"))
+            .replace('F', &format!("{room}/file"));
+        for (state, why) in [
+            (SlotState::Revoked, reason::REASON_REVOKED),
+            (SlotState::Unknown, reason::REASON_UNKNOWN_SLOT),
+            (SlotState::Refused, reason::REASON_REFUSED),
+        ] {
+            let subject = guest.subject(&rules);
+            let gate = format!("{room}/gate{}", guest.number());
+            let mut running =
+                subject.spawn(&format!("open-read {room}/file, await {gate}, {line}"));
+            assert_eq!(running.line(), "ok");
+
+            subject.closes(state);
+            fs::write(&gate, "").unwrap();
+
+            assert_eq!(running.line(), "ok");
+            for act in line.split(", ") {
+                assert_eq!(running.line(), "EPERM", "{act} {state:?}");
+            }
+            let denials = subject.denials();
+            assert!(denials.len() >= acts.len(), "{denials:?}");
+            assert!(
+                denials.iter().all(|denial| denial.reason == why.0),
+                "{denials:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn another_envelope_holds_from_the_next_act_on() {
+    guest::run(|guest| {
+        let room = guest.files(&["a", "b"]);
+        let subject = guest.subject(&format!("fs:read {room}/a"));
+        let gate = format!("{room}/gate");
+        let acts = format!("open-read {room}/a, open-read {room}/b");
+        let mut running = subject.spawn(&format!("{acts}, await {gate}, {acts}"));
+        assert_eq!(
+            (running.line(), running.line()),
+            ("ok".into(), "EPERM".into())
+        );
+
+        subject.changes_to(&format!("fs:read {room}/b"), Mode::Enforce);
+        fs::write(&gate, "").unwrap();
+
+        assert_eq!(running.line(), "ok");
+        assert_eq!(
+            (running.line(), running.line()),
+            ("EPERM".into(), "ok".into())
+        );
+    });
+}
+
+#[test]
+fn audit_mode_refuses_nothing_and_says_what_it_would_refuse() {
+    guest::run(|guest| {
+        let room = guest.files(&["file", "pinned"]);
+        let other = guest.outsider().path;
+        for uid in USERS {
+            let subject = guest.audited("").by(uid);
+            let acts = format!(
+                "open-read {room}/file, open-write {room}/file, exec {other} in / say hello, \
+                 map-exec-anonymous, kill 1, connect udp 127.0.0.1:9, unshare-user"
+            );
+            let lines = subject.run(&acts);
+            assert!(
+                !lines.contains(&"EPERM".to_owned()) || uid != 0,
+                "{lines:?}"
+            );
+            let totals = subject.totals();
+            assert_eq!(totals.denied, 0);
+            assert!(totals.would_deny >= 7, "{totals:?}");
+            let denials = subject.denials();
+            assert!(denials.iter().all(|denial| !denial.refused));
+            assert_eq!(
+                denials.len() as u64 + totals.lost + totals.silent,
+                totals.would_deny
+            );
+            assert!(
+                denials
+                    .iter()
+                    .any(|d| d.what() == (READ, &format!("{room}/file")))
+            );
+        }
+    });
+}
+
+#[test]
+fn running_processes_are_adopted_with_their_children() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let program = guest.outsider();
+        let bystander = guest.outsider();
+        let gate = format!("{room}/gate");
+        let acts = format!("up await {gate}, open-read {room}/file");
+        let mut alone = program.spawn(&acts);
+        let mut parent =
+            program.spawn(&format!("fork up await {gate}, fork open-read {room}/file"));
+        let mut threaded = program.spawn(&format!(
+            "thread up await {gate}, thread open-read {room}/file"
+        ));
+        let mut other = bystander.spawn(&acts);
+        for running in [&mut alone, &mut parent, &mut threaded, &mut other] {
+            assert_eq!(running.line(), "up");
+        }
+
+        let subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
+        let adopted = guest.kernel.borrow().adopt().unwrap();
+        let tasks = guest.kernel.borrow().tasks().unwrap();
+        fs::write(&gate, "").unwrap();
+
+        // the one alone, the parent and its child, the threaded one
+        assert_eq!((adopted, tasks.get(&subject.slot)), (4, Some(&4)));
+        for running in [&mut alone, &mut parent, &mut threaded] {
+            assert_eq!(
+                (running.line(), running.line()),
+                ("ok".into(), "EPERM".into())
+            );
+        }
+        assert_eq!((other.line(), other.line()), ("ok".into(), "ok".into()));
+        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+    });
+}
+
+#[test]
+fn a_process_whose_exec_failed_is_adopted_all_the_same() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let program = guest.outsider();
+        let garbage = guest.script("no program at all");
+        let bound = Program::from(garbage.as_str());
+        let _bound = Subject::of(guest, bound, "profile:base", Mode::Enforce);
+        let gate = format!("{room}/gate");
+        let mut running = program.spawn(&format!(
+            "become {garbage}, await {gate}, open-read {room}/file"
+        ));
+        assert_eq!(running.line(), "ENOEXEC");
+
+        let _subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
+        let adopted = guest.kernel.borrow().adopt().unwrap();
+        fs::write(&gate, "").unwrap();
+
+        assert_eq!(adopted, 1);
+        assert_eq!(
+            (running.line(), running.line()),
+            ("ok".into(), "EPERM".into())
+        );
+    });
+}
+
+#[test]
+fn a_record_says_who_did_what_to_what() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            let running = subject.spawn(&format!("open-read {room}/file, await {room}/never"));
+            let denial = loop {
+                if let Some(denial) = subject.denials().pop() {
+                    break denial;
+                }
+            };
+
+            assert_eq!(denial.what(), (READ, format!("{room}/file").as_str()));
+            assert_eq!(denial.exe, subject.path);
+            assert_eq!(denial.comm, subject.path.rsplit('/').next().unwrap());
+            assert_eq!((denial.tgid, denial.uid), (running.pid(), uid));
+            assert_eq!(denial.reason, reason::REASON_NO_RULE.0);
+            assert!(denial.refused);
+        }
+    });
+}
+
+#[test]
+fn every_refusal_is_counted_also_those_without_a_record() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let subject = guest.subject("");
+
+        subject.may_not(&format!("repeat 2000 open-read {room}/file"));
+
+        let totals = subject.totals();
+        let seen = subject.denials().len() as u64;
+        assert_eq!(totals.denied, 2000);
+        assert!(totals.lost > 0, "the budget of a second: {totals:?}");
+        assert_eq!(
+            seen + totals.lost + totals.silent,
+            totals.denied,
+            "{totals:?}"
+        );
+    });
+}
+
+#[test]
+fn a_full_ring_changes_no_verdict_and_loses_no_count() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let subjects: Vec<Subject> = (0..16).map(|_| guest.subject("")).collect();
+
+        for subject in &subjects {
+            subject.may_not(&format!("repeat 255 open-read {room}/file"));
+        }
+
+        let totals: Vec<_> = subjects.iter().map(Subject::totals).collect();
+        let seen: Vec<_> = subjects.iter().map(|s| s.denials().len() as u64).collect();
+        assert!(
+            totals.iter().all(|totals| totals.denied == 255),
+            "{totals:?}"
+        );
+        for (totals, seen) in totals.iter().zip(&seen) {
+            assert_eq!(totals.denied, seen + totals.lost + totals.silent);
+        }
+        let lost: u64 = totals.iter().map(|totals| totals.lost).sum();
+        assert!(lost > 0, "the ring never was full");
+        // and it works again
+        subjects[0].may_not(&format!("open-read {room}/file"));
+        assert_eq!(subjects[0].denials().len(), 1);
+    });
+}
+
+#[test]
+fn debian_s_programs_start_with_the_base_profile() {
+    guest::run(|guest| {
+        for (program, arguments, more) in [
+            (
+                "/usr/bin/cat",
+                &["/etc/hostname"][..],
+                "fs:read /etc/hostname",
+            ),
+            ("/usr/bin/ls", &["/srv"], "fs:read /srv"),
+            ("/usr/bin/socat", &["-V"], ""),
+            ("/usr/bin/prometheus-node-exporter", &["--version"], ""),
+            (
+                "/usr/bin/python3",
+                &["-c", "print(1)"],
+                "fs:read /usr/lib/python3*",
+            ),
+        ] {
+            let path = fs::canonicalize(program).unwrap();
+            let path = path.to_str().unwrap();
+            let more = more.replace(
+                "/usr/lib/python3*",
+                &format!("/usr/lib/{}/**", path.rsplit('/').next().unwrap()),
+            );
+            let more = format!("profile:base\n{more}");
+            let subject = Subject::of(guest, Program::from(path), &more, Mode::Enforce);
+            for uid in USERS {
+                let mut program = Program::from(path);
+                program.uid = uid;
+                let output = program.command(arguments).output().unwrap();
+                assert!(
+                    output.status.success(),
+                    "{path}: {output:?}\n{:#?}",
+                    subject.denials()
+                );
+                assert!(!output.stdout.is_empty());
+            }
+            drop(subject);
+        }
+    });
+}
+
+#[test]
+fn a_file_is_named_as_realpath_names_it() {
+    guest::run(|guest| {
+        let room = guest.files(&[
+            "plain",
+            "a/",
+            "a/b/",
+            "a/b/c",
+            "x (deleted)",
+            "low/",
+            "merged/",
+            "bound/",
+            "tmp/",
+        ]);
+        let shell = format!(
+            "mount --bind {room}/a {room}/bound && mount -t tmpfs none {room}/tmp && echo 1 >{room}/tmp/1 && \
+             mount --bind {room}/plain {room}/tmp/1 && mkdir {room}/tmp/d && \
+             mount --rbind {room}/bound {room}/tmp/d && echo 1 >{room}/low/1 && modprobe overlay && \
+             mount -t overlay -o lowerdir={room}/low:{room}/a none {room}/merged"
+        );
+        assert!(
+            std::process::Command::new("sh")
+                .args(["-c", &shell])
+                .status()
+                .unwrap()
+                .success()
+        );
+        let long = (0..15).fold(format!("{room}/a"), |path, _| {
+            format!("{path}/{}", "l".repeat(250))
+        });
+        fs::create_dir_all(&long).unwrap();
+        let names = [
+            "/",
+            "/etc",
+            "/etc/passwd",
+            "/bin/sh",
+            "/proc",
+            "/proc/uptime",
+            "/sys/kernel",
+            "/dev/null",
+            "/dev/pts",
+            "/sys/fs/bpf",
+            &format!("{room}/plain"),
+            &format!("{room}/x (deleted)"),
+            &format!("{room}/bound/b/c"),
+            &format!("{room}/tmp"),
+            &format!("{room}/tmp/1"),
+            &format!("{room}/tmp/d/b/c"),
+            &format!("{room}/merged/1"),
+            &format!("{room}/merged/b"),
+            &long,
+            &format!("{room}/.././../t"),
+        ];
+        let kernel = guest.kernel.borrow();
+        for name in names {
+            let file = File::open(name).unwrap_or_else(|error| panic!("{name}: {error}"));
+            let real = fs::canonicalize(name).unwrap();
+            let (_, path) = kernel.identify(&file).unwrap();
+            assert_eq!(path.as_deref(), real.to_str(), "{name}");
+        }
+        let own = File::open("/proc/self/status").unwrap();
+        let init = File::open("/proc/1/status").unwrap();
+        assert_eq!(
+            kernel.identify(&own).unwrap().1.as_deref(),
+            Some("/proc/self/status")
+        );
+        assert_eq!(
+            kernel.identify(&init).unwrap().1.as_deref(),
+            Some("/proc/*/status")
+        );
+        // no name: deleted, of a pipe, on a mount that is gone
+        let deleted = File::open(format!("{room}/x (deleted)")).unwrap();
+        fs::remove_file(format!("{room}/x (deleted)")).unwrap();
+        assert_eq!(kernel.identify(&deleted).unwrap().1, None);
+        let gone = File::open(format!("{room}/tmp/1")).unwrap();
+        let status = std::process::Command::new("umount")
+            .args(["-l", &format!("{room}/tmp")])
+            .status();
+        assert!(status.unwrap().success());
+        assert_eq!(kernel.identify(&gone).unwrap().1, None);
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let pipe = File::from(std::os::fd::OwnedFd::from(reader));
+        assert_eq!(kernel.identify(&pipe).unwrap().1, None);
     });
 }

@@ -758,3 +758,14 @@ fn the_exact_text_of_a_path_is_reported() {
         assert_eq!(denial.object, path[..256.min(path.len())]);
     });
 }
+
+#[test]
+fn the_root_of_a_file_system_has_a_name() {
+    guest::run(|guest| {
+        let subject = guest.subject("fs:read / /proc /tmp");
+
+        subject.may("readdir /, readdir /proc, readdir /tmp");
+        subject.may_not("readdir /sys, readdir /dev");
+        assert_eq!(subject.denials()[0].what(), (READ, "/sys"));
+    });
+}

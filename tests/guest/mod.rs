@@ -147,6 +147,14 @@ impl Guest {
         room
     }
 
+    /// A file that can be run: a script, or no program at all.
+    pub fn script(&self, text: &str) -> String {
+        let path = format!("{ROOM}/script{}", self.number());
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        path
+    }
+
     /// The test program, held to nothing.
     pub fn outsider(&self) -> Program {
         Program::copy(&format!("{ROOM}/outsider{}", self.number()))

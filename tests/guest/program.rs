@@ -5,13 +5,22 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 /// A copy of the test program at a path of its own; see tests/subject/subject.rs for what it can do.
 pub struct Program {
     pub path: String,
     pub uid: u32,
+}
+
+impl From<&str> for Program {
+    /// One of this machine's own.
+    fn from(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            uid: 0,
+        }
+    }
 }
 
 impl Program {
@@ -21,10 +30,7 @@ impl Program {
         let _ = fs::remove_file(path);
         fs::copy(&source, path).unwrap_or_else(|error| panic!("{source}: {error}"));
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self {
-            path: path.to_owned(),
-            uid: 0,
-        }
+        Self::from(path)
     }
 
     /// Runs acts (`open-read /x, kill-self`) and returns the lines that it prints. Not even started: the
@@ -106,11 +112,6 @@ impl Program {
             "{act} (uid {}): {lines:?}",
             self.uid
         );
-    }
-
-    /// Whether the file is there.
-    pub fn exists(&self) -> bool {
-        Path::new(&self.path).exists()
     }
 }
 

@@ -34,11 +34,24 @@ impl Deref for Subject<'_> {
 impl<'g> Subject<'g> {
     pub fn new(guest: &'g Guest, envelope: &str, mode: Mode) -> Self {
         let path = format!("{ROOM}/subject{}", guest.number());
-        Self::of(guest, Program::copy(&path), envelope, mode)
+        let program = Program::copy(&path);
+        Self::of(guest, program, envelope, mode)
     }
 
-    /// Binds a program that is there.
+    /// Binds a program that is there, whatever it is.
     pub fn of(guest: &'g Guest, program: Program, envelope: &str, mode: Mode) -> Self {
+        Self::bind(guest, program, envelope, mode, false)
+    }
+
+    /// Binds a script, under its name.
+    pub fn script(guest: &'g Guest, path: &str, envelope: &str) -> Self {
+        let envelope = format!("profile:base\n{envelope}");
+        let subject = Self::bind(guest, Program::from(path), &envelope, Mode::Enforce, true);
+        subject.claims();
+        subject
+    }
+
+    fn bind(guest: &'g Guest, program: Program, envelope: &str, mode: Mode, script: bool) -> Self {
         let slot = guest.slot();
         let number = guest.number();
         let plan = plan_of(&program.path, &toml(envelope));
@@ -49,7 +62,7 @@ impl<'g> Subject<'g> {
         let before = kernel.totals(slot).unwrap();
         kernel.stage(number, &plan).unwrap();
         kernel.commit(slot, number, &plan, mode).unwrap();
-        kernel.bind(&identity, slot, false).unwrap();
+        kernel.bind(&identity, slot, script).unwrap();
         assert!(kernel.verify(slot, number, &plan).unwrap());
         drop(kernel);
         guest.take_records(slot);
@@ -61,6 +74,21 @@ impl<'g> Subject<'g> {
             plan: RefCell::new((number, plan)),
             before,
         }
+    }
+
+    /// Lets nothing else run under its path.
+    pub fn claims(&self) {
+        let kernel = self.guest.kernel.borrow();
+        kernel
+            .claim(self.identity.dev, &self.path, self.slot)
+            .unwrap();
+    }
+
+    pub fn unclaims(&self) {
+        let kernel = self.guest.kernel.borrow();
+        kernel
+            .unclaim(self.identity.dev, &self.path, self.slot)
+            .unwrap();
     }
 
     /// Runs as another user from here on.
@@ -120,10 +148,10 @@ impl Drop for Subject<'_> {
     fn drop(&mut self) {
         let kernel = self.guest.kernel.borrow();
         let _ = kernel.close(self.slot, SlotState::Revoked);
+        let _ = kernel.unclaim(self.identity.dev, &self.path, self.slot);
         let _ = kernel.unbind(&self.identity);
         let (number, plan) = &*self.plan.borrow();
         let _ = kernel.retire(*number, plan);
-        let _ = std::fs::remove_file(&self.program.path);
     }
 }
 

@@ -45,6 +45,10 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             sys!(SYS_personality, READ_IMPLIES_EXEC).and_then(|_| anonymous(RW).map(drop))
         }
         ["write-own-memory"] => write_own_memory(),
+        ["is-secure"] => match unsafe { libc::getauxval(libc::AT_SECURE) } {
+            0 => Err(Errno(libc::ENODATA)),
+            _ => Ok(()),
+        },
         _ => return None,
     })
 }
@@ -160,7 +164,7 @@ fn anonymous(protection: i32) -> Result<i64, Errno> {
 }
 
 fn attach_exec() -> Done {
-    let segment = sys!(SYS_shmget, libc::IPC_PRIVATE, PAGE, 0o600)?;
+    let segment = sys!(SYS_shmget, libc::IPC_PRIVATE, PAGE, 0o700)?;
     let attached = sys!(SYS_shmat, segment, 0, SHM_EXEC);
     sys!(SYS_shmctl, segment, libc::IPC_RMID, 0)?;
     attached.map(drop)

@@ -22,7 +22,24 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         }
         ["descend", name, depth, act @ ..] => descend(name, depth).and_then(|()| perform_one(act)),
         ["mkdirs", name, depth] => make_directories(name, depth),
+        // the outcome is that of the last time
+        ["repeat", times, act @ ..] => {
+            for _ in 1..number(times) {
+                let _ = perform_one(act);
+            }
+            perform_one(act)
+        }
         ["await", path] => await_path(path),
+        // the line of a script: `#!/subject exists`, to which the kernel adds the script and its arguments
+        ["exists", path] => std::fs::metadata(path).map(drop).map_err(|_| Errno::last()),
+        ["exists", path, "--", act @ ..] => {
+            println!("{}", outcome(perform_one(&["exists", path])));
+            perform_one(act)
+        }
+        ["up", act @ ..] => {
+            println!("up");
+            perform_one(act)
+        }
         ["say", text] => {
             println!("{text}");
             Ok(())
