@@ -41,13 +41,25 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } socket_slots SEC(".maps");
 
+/*
+ * Sockets of which socket_connect has told in audit mode: the cgroup program that comes next for
+ * the same connect() is silent. What never passed socket_connect (fast open) it tells.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} told SEC(".maps");
+
 /* An endpoint to be judged. No pointers, no padding. */
 struct endpoint {
 	__u8 address[16];
 	__u16 port;	/* host order */
 	__u8 direction; /* enum net_direction */
 	__u8 protocol;
-	__u8 pad[4];
+	__u8 uncounted; /* the same use is judged and counted once more */
+	__u8 pad[3];
 };
 
 struct scan {
@@ -57,6 +69,7 @@ struct scan {
 	__u16 port;
 	__u8 direction;
 	__u8 protocol;
+	__u8 uncounted;
 };
 
 static long scan_step(__u64 index, struct scan *scan)
@@ -71,7 +84,8 @@ static long scan_step(__u64 index, struct scan *scan)
 	    (scan->address[0] & range->mask[0]) != range->address[0] ||
 	    (scan->address[1] & range->mask[1]) != range->address[1])
 		return 0;
-	__sync_fetch_and_add(&range->used, 1);
+	if (!scan->uncounted)
+		__sync_fetch_and_add(&range->used, 1);
 	scan->allowed = 1;
 	return 1;
 }
@@ -92,7 +106,8 @@ static __always_inline bool endpoint_allowed(const struct bearer *bearer,
 	__builtin_memcpy(key.address, endpoint->address, sizeof(key.address));
 	rule = bpf_map_lookup_elem(&net_rules, &key);
 	if (rule) {
-		__sync_fetch_and_add(&rule->used, 1);
+		if (!endpoint->uncounted)
+			__sync_fetch_and_add(&rule->used, 1);
 		return true;
 	}
 	scan.ranges = bpf_map_lookup_elem(&net_ranges, &plan);
@@ -102,6 +117,7 @@ static __always_inline bool endpoint_allowed(const struct bearer *bearer,
 	scan.port = endpoint->port;
 	scan.direction = endpoint->direction;
 	scan.protocol = endpoint->protocol;
+	scan.uncounted = endpoint->uncounted;
 	bpf_loop(NET_RANGES_MAX, scan_step, &scan, 0);
 	return scan.allowed;
 }
@@ -116,7 +132,12 @@ static __always_inline void fill_attempt(struct attempt *attempt, const struct e
 	__builtin_memcpy(attempt->address, endpoint->address, sizeof(attempt->address));
 }
 
-/* 0: allowed (or audit mode); else -EPERM, told and counted. */
+enum answer {
+	ALLOWED = 0,
+	WOULD_DENY = 1, /* audit mode: told, not refused */
+};
+
+/* An enum answer; else -EPERM, told and counted. */
 __noinline int judge_endpoint(const struct bearer *bearer, const struct endpoint *endpoint)
 {
 	struct attempt attempt = {};
@@ -124,9 +145,9 @@ __noinline int judge_endpoint(const struct bearer *bearer, const struct endpoint
 	if (!bearer || !endpoint)
 		return -EPERM;
 	if (in_force(bearer) && endpoint_allowed(bearer, endpoint))
-		return 0;
+		return ALLOWED;
 	fill_attempt(&attempt, endpoint);
-	return refuse(bearer, &attempt) ? -EPERM : 0;
+	return refuse(bearer, &attempt) ? -EPERM : WOULD_DENY;
 }
 
 static __always_inline void map_v4(__u8 *address, __u32 v4)
@@ -246,10 +267,11 @@ static __always_inline __u8 protocol_of(struct sock *sk)
 SEC("lsm/socket_connect")
 int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int length)
 {
-	struct endpoint endpoint = {.direction = NET_CONNECT};
+	struct endpoint endpoint = {.direction = NET_CONNECT, .uncounted = 1};
 	struct bearer bearer;
 	struct sock *sk;
 	__u16 family = 0;
+	int answer;
 
 	if (!subject(&bearer))
 		return 0;
@@ -269,7 +291,12 @@ int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int 
 	if (read_address(address_of(address), length, AF_UNSPEC, &endpoint))
 		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
 											 : 0;
-	return judge_endpoint(&bearer, &endpoint) ? -EPERM : 0;
+	answer = judge_endpoint(&bearer, &endpoint);
+	if (answer < 0)
+		return -EPERM;
+	if (answer == WOULD_DENY)
+		bpf_sk_storage_get(&told, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	return 0;
 }
 
 SEC("lsm/socket_bind")
@@ -299,7 +326,7 @@ int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int len
 	/* a port of the kernel's choice serves nobody until listen(), which is asked again */
 	if (!endpoint.port && in_force(&bearer) && (bearer.flags & PLAN_NET_ANY))
 		return 0;
-	return judge_endpoint(&bearer, &endpoint) ? -EPERM : 0;
+	return judge_endpoint(&bearer, &endpoint) < 0 ? -EPERM : 0;
 }
 
 /* The socket's own end: what it is bound to, or nothing yet. */
@@ -333,7 +360,7 @@ int BPF_PROG(socket_listen, struct socket *sock, int backlog)
 	sk = sock->sk;
 	if (!sk)
 		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
-	return judge_local(&bearer, sk) ? -EPERM : 0;
+	return judge_local(&bearer, sk) < 0 ? -EPERM : 0;
 }
 
 SEC("lsm/socket_accept")
@@ -347,7 +374,7 @@ int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
 	sk = sock->sk;
 	if (!sk)
 		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
-	return judge_local(&bearer, sk) ? -EPERM : 0;
+	return judge_local(&bearer, sk) < 0 ? -EPERM : 0;
 }
 
 /*
@@ -367,6 +394,13 @@ static __always_inline bool mirrored_subject(struct bearer *bearer)
 	return true;
 }
 
+static __always_inline bool told_before(struct bpf_sock_addr *ctx)
+{
+	struct bpf_sock *sk = ctx->sk;
+
+	return sk && !bpf_sk_storage_delete(&told, sk);
+}
+
 /* cgroup programs answer 1 for yes and 0 for EPERM. */
 static __always_inline int judge_sockaddr(struct bpf_sock_addr *ctx, struct endpoint *endpoint)
 {
@@ -380,6 +414,8 @@ static __always_inline int judge_sockaddr(struct bpf_sock_addr *ctx, struct endp
 	endpoint->port = __builtin_bswap16(ctx->user_port);
 	if ((endpoint->protocol == IPPROTO_TCP || endpoint->protocol == IPPROTO_UDP) &&
 	    in_force(&bearer) && endpoint_allowed(&bearer, endpoint))
+		return 1;
+	if (bearer.mode == MODE_AUDIT && told_before(ctx))
 		return 1;
 	fill_attempt(&attempt, endpoint);
 	return !tell(&bearer, &attempt, NULL);
