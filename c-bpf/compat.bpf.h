@@ -9,6 +9,29 @@
 #include "kernel.bpf.h"
 
 /*
+ * Fields of kernel objects by plain loads: since 6.2 (a35b9af4ec2c) an address can be cast to its
+ * type. Before, every read is a call that costs as much as ten loads. Remove when our oldest kernel
+ * is 6.2.
+ */
+#define can_cast() bpf_ksym_exists(bpf_rdonly_cast)
+#define CAST(type, address) bpf_core_cast((void *)(address), struct type)
+
+/*
+ * The current task, to read from. For each step from the pointer that bpf_get_current_task_btf()
+ * returns, 6.12's verifier searches all its types three times by name; not from a cast.
+ */
+static __always_inline struct task_struct *current_task(void)
+{
+	if (can_cast())
+		return CAST(task_struct, bpf_get_current_task());
+	return bpf_get_current_task_btf();
+}
+
+/* One field, or a field of a struct inside, of the struct of this type at this address. */
+#define READ(type, address, field)                                                                 \
+	(can_cast() ? CAST(type, address)->field : BPF_CORE_READ((struct type *)(address), field))
+
+/*
  * inode_setattr got the idmap as its first argument in 6.3 (c1632a0f1120, abf08576afe3 introduce
  * struct mnt_idmap). Remove when our oldest kernel is 6.3.
  */

@@ -154,23 +154,24 @@ int BPF_PROG(file_open, struct file *file)
 	/* execve's own open: decided by the exec hooks */
 	if (file->f_flags & FMODE_EXEC_FLAG)
 		return 0;
-	where = location_of(&file->f_path);
-	if (internal_mount(where.mount) && in_force(&bearer))
+	place = place_of((__u64)file->f_path.dentry, (__u64)file->f_path.mnt, 0);
+	if (internal_mount(place.mount) && in_force(&bearer))
 		return 0; /* own pipes, sockets, memfds by /proc/self/fd; overlay's own layers */
-	place = place_of(where.dentry, where.mount, 0);
 	if (f_mode & FMODE_READ)
 		place.wanted |= BIT(RIGHT_READ);
 	if (f_mode & FMODE_WRITE)
 		place.wanted |= BIT(RIGHT_WRITE);
 	if ((f_mode & FMODE_WRITE) && !(bearer.flags & PLAN_CODE_GENERATE) &&
-	    is_process_memory(where.dentry))
+	    is_process_memory(place.dentry)) {
+		where = location_of(&file->f_path);
 		return refuse_flatly(&bearer, OP_CODE_GENERATE, where.dentry, where.mount) ? -EPERM
 											   : 0;
+	}
 	/* access mode 3: for ioctl only, and the kernel too asks for both permissions */
 	if (!place.wanted)
 		place.wanted = BIT(RIGHT_READ) | BIT(RIGHT_WRITE);
-	mode = BPF_CORE_READ(file, f_inode, i_mode);
-	if (file->f_flags & O_TMPFILE_BIT && deleted(where.dentry)) {
+	mode = file->f_inode->i_mode;
+	if (file->f_flags & O_TMPFILE_BIT && deleted(place.dentry)) {
 		/* a new file without a name: creating it is what counts */
 		place.wanted = BIT(RIGHT_CREATE);
 		place.flags = PLACE_NAMELESS_FILE;
@@ -179,7 +180,7 @@ int BPF_PROG(file_open, struct file *file)
 	} else if (f_mode & FMODE_CREATED) {
 		/* just made by this open; its maker may use it */
 		place.wanted = BIT(RIGHT_CREATE);
-	} else if (is_device(mode) && !on_devpts(where.dentry)) {
+	} else if (is_device(mode) && !on_devpts(place.dentry)) {
 		place.flags = PLACE_DEVICE;
 	}
 	return judge(&bearer, &place) ? -EPERM : 0;

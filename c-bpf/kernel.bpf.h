@@ -48,6 +48,8 @@ typedef _Bool bool;
 #define S_IFBLK 0060000
 #define S_IFREG 0100000
 #define S_ISUGID 0006000
+/* include/linux/dcache.h: bytes of a name in the dentry itself, on kernels with the fewest */
+#define DNAME_INLINE_MIN 32
 /* include/uapi/linux/fs.h, fsverity.h, asm-generic/ioctls.h, sockios.h */
 #define FS_IOC_SETFLAGS 0x40086602
 #define FS_IOC32_SETFLAGS 0x40046602
@@ -114,6 +116,11 @@ struct inode {
 	atomic_t i_writecount;
 };
 
+/* include/linux/seqlock.h */
+struct seqcount {
+	unsigned int sequence;
+};
+
 struct pid;
 
 /* fs/proc/internal.h */
@@ -127,6 +134,7 @@ struct dentry {
 	struct dentry *d_parent;
 	struct qstr d_name;
 	struct inode *d_inode;
+	unsigned char d_iname[DNAME_INLINE_MIN]; /* longer on newer kernels */
 	struct super_block *d_sb;
 };
 

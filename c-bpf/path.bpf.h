@@ -9,7 +9,7 @@
 #define CARTOUCHE_PATH_BPF_H
 
 #include "cartouche.h"
-#include "kernel.bpf.h"
+#include "compat.bpf.h"
 
 /* Components and mounts of one path, at most. */
 #define WALK_STEPS 512
@@ -26,12 +26,13 @@ enum walk_result {
 /* Where a walk stands. In the scratch, not on the stack: the verifier would follow every value. */
 struct walk {
 	__u64 dentry;
-	__u64 mount;  /* struct mount */
-	__u64 root;   /* mnt_root of that mount */
-	__u64 self;   /* struct pid of the current process */
-	__u32 at;     /* first byte written, from the start of scratch->path */
-	__u32 leaf;   /* bytes of the last component */
-	__u32 result; /* enum walk_result */
+	__u64 mount;	  /* struct mount */
+	__u64 root;	  /* mnt_root of that mount */
+	__u64 up;	  /* mnt_parent of that mount */
+	__u64 mountpoint; /* mnt_mountpoint of that mount */
+	__u32 at;	  /* first byte written, from the start of scratch->path */
+	__u32 leaf;	  /* bytes of the last component */
+	__u32 result;	  /* enum walk_result */
 	__u32 pad;
 };
 
@@ -71,12 +72,47 @@ static __always_inline int read_name(__u64 address, struct dentry_name *name)
 {
 	struct dentry *dentry = (void *)address;
 
+	if (can_cast()) {
+		dentry = CAST(dentry, address);
+		name->parent = (__u64)dentry->d_parent;
+		name->length = dentry->d_name.hash_len >> 32;
+		name->name = (__u64)dentry->d_name.name;
+		return 0;
+	}
 	if (bpf_core_field_offset(struct dentry, d_name) ==
 	    bpf_core_field_offset(struct dentry, d_parent) + sizeof(__u64))
 		return bpf_probe_read_kernel(name, sizeof(*name), &dentry->d_parent);
 	if (bpf_probe_read_kernel(&name->hash, 16, &dentry->d_name))
 		return -1;
 	return bpf_probe_read_kernel(&name->parent, 8, &dentry->d_parent);
+}
+
+/* The walk goes on in this mount: its root, and where that hangs; read at once likewise. */
+static __always_inline void enter_mount(struct walk *walk, __u64 address)
+{
+	struct {
+		__u64 parent;
+		__u64 mountpoint;
+		__u64 root;
+	} fields = {};
+	struct mount *mount = (void *)address;
+
+	if (!can_cast() &&
+	    bpf_core_field_offset(struct mount, mnt_mountpoint) ==
+		    bpf_core_field_offset(struct mount, mnt_parent) + sizeof(__u64) &&
+	    bpf_core_field_offset(struct mount, mnt) ==
+		    bpf_core_field_offset(struct mount, mnt_parent) + 2 * sizeof(__u64) &&
+	    bpf_core_field_offset(struct vfsmount, mnt_root) == 0) {
+		bpf_probe_read_kernel(&fields, sizeof(fields), &mount->mnt_parent);
+	} else {
+		fields.parent = (__u64)READ(mount, address, mnt_parent);
+		fields.mountpoint = (__u64)READ(mount, address, mnt_mountpoint);
+		fields.root = (__u64)READ(mount, address, mnt.mnt_root);
+	}
+	walk->mount = address;
+	walk->up = fields.parent;
+	walk->mountpoint = fields.mountpoint;
+	walk->root = fields.root;
 }
 
 /* The struct pid behind a directory directly below a procfs root, 0 elsewhere. */
@@ -102,33 +138,73 @@ static __always_inline __u64 proc_pid(__u64 address, __u64 parent)
 	return (__u64)pid;
 }
 
+/* The struct pid of the current process. */
+static __always_inline __u64 own_pid(void)
+{
+	return (__u64)current_task()->signal->pids[1];
+}
+
 /* bpf_loop takes a pointer to the stack only. */
 struct walk_cursor {
 	struct scratch *scratch;
 };
 
+/*
+ * Writes a name to path[at]. What stands behind it was written before and stays. A short name lies
+ * in the dentry itself and comes by words; false if the memory cannot be read.
+ */
+static __always_inline bool write_name(struct scratch *scratch, __u32 at, __u64 address,
+				       const struct dentry_name *name)
+{
+	__u32 length = name->length & 255;
+	__u32 word;
+
+	if (can_cast() && bpf_core_field_exists(struct dentry, d_iname) &&
+	    length < DNAME_INLINE_MIN &&
+	    name->name == address + bpf_core_field_offset(struct dentry, d_iname)) {
+		const __u64 *words = (void *)CAST(dentry, address)->d_iname;
+
+		/* else clang knows that it is text, and loads byte by byte */
+		barrier_var(words);
+#pragma unroll
+		for (word = 0; word < DNAME_INLINE_MIN / 8; word++) {
+			__u64 *to = (__u64 *)&scratch->path[at + 8 * word];
+			__u64 text = words[word];
+			__u32 left = length - 8 * word;
+
+			if (left < 8) {
+				__u64 ours = (1ULL << (8 * left)) - 1;
+
+				*to = (*to & ~ours) | (text & ours);
+				break;
+			}
+			*to = text;
+		}
+		return true;
+	}
+	/* path[] is followed by tail[], so at + 255 stays inside the value */
+	return !bpf_probe_read_kernel(&scratch->path[at], length, (void *)name->name);
+}
+
 static long walk_step(__u64 index, struct walk_cursor *cursor)
 {
 	struct scratch *scratch = cursor->scratch;
 	struct walk *walk = &scratch->walk;
+	__u64 address = walk->dentry;
 	struct dentry_name name = {};
 	__u32 length, at;
 	__u64 pid;
 
-	if (walk->dentry == walk->root) {
-		struct mount *mount = (void *)walk->mount;
-		__u64 up = (__u64)BPF_CORE_READ(mount, mnt_parent);
-
-		if (up == walk->mount || !up) {
+	if (address == walk->root) {
+		if (walk->up == walk->mount || !walk->up) {
 			walk->result = WALK_DONE;
 			return 1;
 		}
-		walk->dentry = (__u64)BPF_CORE_READ(mount, mnt_mountpoint);
-		walk->mount = up;
-		walk->root = (__u64)BPF_CORE_READ((struct mount *)up, mnt.mnt_root);
+		walk->dentry = walk->mountpoint;
+		enter_mount(walk, walk->up);
 		return 0;
 	}
-	if (read_name(walk->dentry, &name) || name.parent == walk->dentry) {
+	if (read_name(address, &name) || name.parent == address) {
 		walk->result = WALK_DISCONNECTED;
 		return 1;
 	}
@@ -138,43 +214,28 @@ static long walk_step(__u64 index, struct walk_cursor *cursor)
 		walk->result = length > 255 || at < length + 1 ? WALK_TOO_LONG : WALK_DISCONNECTED;
 		return 1;
 	}
-	pid = 0;
-	if (name.parent) {
-		/* The first character of a PID directory is a digit: everything else skips the
-		 * look. */
-		__u8 first = 0;
-
-		bpf_probe_read_kernel(&first, 1, (void *)name.name);
-		if (first >= '0' && first <= '9')
-			pid = proc_pid(walk->dentry, name.parent);
+	at -= length;
+	at &= WALK_MAX - 1;
+	if (!write_name(scratch, at, address, &name)) {
+		walk->result = WALK_DISCONNECTED;
+		return 1;
 	}
-	if (pid) {
-		if (pid == walk->self) {
-			if (at < 5)
-				goto too_long;
-			at -= 4;
-			at &= WALK_MAX - 1;
-			if (at > WALK_MAX - 4)
-				goto too_long;
-			scratch->path[at] = 's';
+	/* the name of a PID directory begins with a digit: everything else skips the look */
+	if (scratch->path[at] >= '0' && scratch->path[at] <= '9' && name.parent &&
+	    (pid = proc_pid(address, name.parent))) {
+		at += length;
+		length = pid == own_pid() ? 4 : 1;
+		if (at < length + 1) {
+			walk->result = WALK_TOO_LONG;
+			return 1;
+		}
+		at -= length;
+		at &= WALK_MAX - 1;
+		scratch->path[at] = length == 1 ? '*' : 's';
+		if (length == 4) {
 			scratch->path[at + 1] = 'e';
 			scratch->path[at + 2] = 'l';
 			scratch->path[at + 3] = 'f';
-			length = 4;
-		} else {
-			at -= 1;
-			at &= WALK_MAX - 1;
-			scratch->path[at] = '*';
-			length = 1;
-		}
-	} else {
-		at -= length;
-		at &= WALK_MAX - 1;
-		length &= 255;
-		/* path[] is followed by tail[], so at + 255 stays inside the value */
-		if (bpf_probe_read_kernel(&scratch->path[at], length, (void *)name.name)) {
-			walk->result = WALK_DISCONNECTED;
-			return 1;
 		}
 	}
 	if (!walk->leaf)
@@ -185,16 +246,14 @@ static long walk_step(__u64 index, struct walk_cursor *cursor)
 	walk->at = at;
 	walk->dentry = name.parent;
 	return 0;
-
-too_long:
-	walk->result = WALK_TOO_LONG;
-	return 1;
 }
 
 static __always_inline __u32 rename_sequence(void)
 {
 	__u32 sequence = 1;
 
+	if (can_cast())
+		return *(volatile __u32 *)&CAST(seqcount, &rename_lock)->sequence;
 	bpf_probe_read_kernel(&sequence, sizeof(sequence), &rename_lock);
 	return sequence;
 }
@@ -203,7 +262,6 @@ static __always_inline __u32 rename_sequence(void)
  */
 __noinline int walk_once(struct scratch *scratch, __u64 dentry, __u64 mount)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
 	struct walk_cursor cursor = {.scratch = scratch};
 	struct walk *walk;
 
@@ -211,9 +269,7 @@ __noinline int walk_once(struct scratch *scratch, __u64 dentry, __u64 mount)
 		return WALK_DISCONNECTED;
 	walk = &scratch->walk;
 	walk->dentry = dentry;
-	walk->mount = mount;
-	walk->root = (__u64)BPF_CORE_READ((struct mount *)mount, mnt.mnt_root);
-	walk->self = (__u64)BPF_CORE_READ(task, signal, pids[1]);
+	enter_mount(walk, mount);
 	walk->at = WALK_MAX - 1;
 	walk->leaf = 0;
 	walk->result = WALKING;
@@ -260,7 +316,7 @@ static __always_inline struct mnt_namespace *namespace_of(__u64 vfsmount)
 {
 	__u64 mount = vfsmount - bpf_core_field_offset(struct mount, mnt);
 
-	return BPF_CORE_READ((struct mount *)mount, mnt_ns);
+	return READ(mount, mount, mnt_ns);
 }
 
 /* Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h.
@@ -272,9 +328,7 @@ static __always_inline bool internal_mount(__u64 vfsmount)
 
 static __always_inline bool own_namespace(__u64 vfsmount)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-
-	return namespace_of(vfsmount) == BPF_CORE_READ(task, nsproxy, mnt_ns);
+	return namespace_of(vfsmount) == current_task()->nsproxy->mnt_ns;
 }
 
 /*
@@ -282,12 +336,10 @@ static __always_inline bool own_namespace(__u64 vfsmount)
  * the root of a file system, nor a name without an inode that open is looking up to create the
  * file.
  */
-static __always_inline bool deleted(__u64 address)
+static __always_inline bool deleted(__u64 dentry)
 {
-	struct dentry *dentry = (void *)address;
-
-	return !BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_inode) &&
-	       BPF_CORE_READ(dentry, d_parent) != dentry;
+	return !READ(dentry, dentry, d_hash.pprev) && READ(dentry, dentry, d_inode) &&
+	       (__u64)READ(dentry, dentry, d_parent) != dentry;
 }
 
 static __always_inline struct scratch *scratch_of_current(void)
