@@ -25,7 +25,7 @@ pub use audit::{Audit, Mark};
 #[allow(unused_imports)]
 pub use syslog::Syslog;
 #[allow(unused_imports)]
-pub use tool::{Outcome, Running, Tool};
+pub use tool::{Hammered, Outcome, Running, Tool, seal};
 
 /// Where the administrator puts artifacts, and where packages do.
 pub const POLICIES: &str = "/etc/cartouche/policies.d";

@@ -2,7 +2,7 @@
 //! can be told step by step what to do, also while it runs.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -105,6 +105,11 @@ impl Tool {
         rename_into(&self.policy(), artifact.as_bytes()).unwrap();
     }
 
+    /// Puts an artifact into force as `cp` does.
+    pub fn drop_by_copy(&self, artifact: &str) {
+        fs::write(self.policy(), artifact).unwrap();
+    }
+
     pub fn remove(&self) {
         fs::remove_file(self.policy()).unwrap();
     }
@@ -120,6 +125,27 @@ impl Tool {
             Err(error) if error.raw_os_error() == Some(libc::EPERM) => Outcome::NotStarted,
             Err(error) => Outcome::Other(error.to_string()),
         }
+    }
+
+    /// Starts it to try `mine` and `other` until it is stopped.
+    pub fn hammer(&self) -> Hammer {
+        let (mine, other, stop) = (self.file("mine"), self.file("other"), self.file("stop"));
+        let script = format!(
+            "n=0 through=0 lost=0\n\
+             while [ ! -e {stop} ]; do\n\
+               n=$((n + 1))\n\
+               read -r line 2>/dev/null <{other} && through=$((through + 1))\n\
+               read -r line 2>/dev/null <{mine} || lost=$((lost + 1))\n\
+             done\n\
+             echo $n $through $lost"
+        );
+        let child = Command::new(&self.path)
+            .args(["-c", &script])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Hammer { child, stop }
     }
 
     /// Starts it, to be told later what to do.
@@ -138,6 +164,49 @@ impl Tool {
         };
         assert_eq!(running.tell("echo content"), "content");
         running
+    }
+}
+
+/// What a program saw that tried the same two things all the time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hammered {
+    pub tries: u64,
+    /// How often it could read `other`.
+    pub through: u64,
+    /// How often it could not read `mine`.
+    pub lost: u64,
+}
+
+/// A program that tries to read `mine` and `other` without a pause.
+pub struct Hammer {
+    child: Child,
+    stop: String,
+}
+
+impl Hammer {
+    /// Ends it; what it saw.
+    pub fn stop(mut self) -> Hammered {
+        fs::write(&self.stop, "").unwrap();
+        let mut said = String::new();
+        let stdout = self.child.stdout.as_mut().unwrap();
+        stdout.read_to_string(&mut said).unwrap();
+        let numbers: Vec<u64> = said
+            .split_whitespace()
+            .map(|word| word.parse().unwrap())
+            .collect();
+        fs::remove_file(&self.stop).unwrap();
+        Hammered {
+            tries: numbers[0],
+            through: numbers[1],
+            lost: numbers[2],
+        }
+    }
+}
+
+impl Drop for Hammer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

@@ -1,0 +1,322 @@
+//! Enforcement does not depend on the daemon's life: it may be told to read again, be ended, be killed, be
+//! started anew, and no subject gains or loses a right by it. Starting takes seconds in an emulated machine
+//! (the kernel waits for a grace period at each of its hooks), so each test starts it as seldom as it can.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod daemon;
+
+use std::fs;
+use std::process::Command;
+
+use cartouche::control::Standing::{Admitted, Revoked};
+use cartouche::event::Code;
+use cartouche::posture::{ReasonCode, RuntimeState};
+use daemon::Outcome::{Done, NotStarted, Refused};
+use daemon::{Daemon, POLICIES, Tool};
+use rustix::process::Signal;
+
+const REGISTRY: &str = "/var/lib/cartouche/admitted.json";
+
+/// A running daemon and a program that may read `mine`.
+fn with_tool(id: &str) -> (Daemon, Tool) {
+    let daemon = daemon::running();
+    let tool = Tool::new(id);
+    tool.drop(&tool.artifact());
+    daemon.comes_to(id, Admitted);
+    (daemon, tool)
+}
+
+#[track_caller]
+fn is_held(tool: &Tool) {
+    assert_eq!(tool.reads("mine"), Done);
+    assert_eq!(tool.reads("other"), Refused);
+}
+
+/// What a reboot leaves of Cartouche: its files. The machine of a test cannot be booted twice, so the last
+/// boot is given another name, and everything that lived in its kernel is removed.
+fn forget_boot() {
+    daemon::forget_kernel();
+    let text = fs::read_to_string(REGISTRY).unwrap();
+    let mut registry: serde_json::Value = serde_json::from_str(&text).unwrap();
+    registry["boot_id"] = "another".into();
+    fs::write(REGISTRY, registry.to_string()).unwrap();
+}
+
+#[test]
+fn a_hang_up_reads_everything_again() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let (hidden, later) = (Tool::new("hidden"), Tool::new("later"));
+    let covering = "/srv/covering";
+    let _ = fs::remove_dir_all(covering);
+    fs::create_dir(covering).unwrap();
+    fs::write(format!("{covering}/hidden.toml"), hidden.artifact()).unwrap();
+    let later_artifact = later.artifact();
+
+    // no directory changes by this, so nothing tells of it
+    let mounted = Command::new("mount")
+        .args(["--bind", covering, POLICIES])
+        .status();
+    assert!(mounted.unwrap().success());
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    assert_eq!(daemon.standing("hidden"), None);
+    daemon.signal(Signal::HUP);
+
+    daemon.comes_to("hidden", Admitted);
+    is_held(&hidden);
+    // and what changes there is seen from now on
+    later.drop_by_copy(&later_artifact);
+    daemon.comes_to("later", Admitted);
+    assert!(
+        Command::new("umount")
+            .arg(POLICIES)
+            .status()
+            .unwrap()
+            .success()
+    );
+    daemon.signal(Signal::HUP);
+    daemon.comes_to("hidden", Revoked);
+}
+
+#[test]
+fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = with_tool("ended");
+    let mut running = tool.start();
+    daemon.reports("ENFORCE", |report| {
+        report.runtime_state == RuntimeState::Enforce
+    });
+
+    assert!(daemon.stop().success());
+
+    let report = daemon.report();
+    assert_eq!(report.runtime_state, RuntimeState::Degraded);
+    let codes: Vec<_> = report
+        .cartouche
+        .reasons
+        .iter()
+        .map(|reason| reason.code)
+        .collect();
+    assert_eq!(codes, [ReasonCode::AdmissionStopped]);
+    assert!(!report.audit_only);
+    is_held(&tool);
+    assert_eq!(running.reads("mine"), Done);
+    assert_eq!(running.reads("other"), Refused);
+    // nobody admits: the program of a new artifact runs as before, and a removed one keeps its envelope
+    let new = Tool::new("unseen");
+    new.drop(&new.artifact());
+    assert_eq!(new.reads("other"), Done);
+    tool.remove();
+    is_held(&tool);
+    assert_eq!(daemon::cartouche(&["posture"]).status.code(), Some(5));
+    assert_eq!(daemon::cartouche(&["list"]).status.code(), Some(5));
+
+    // what happened meanwhile is made up for
+    let mark = daemon.audit.mark();
+    daemon.start();
+    daemon.comes_to("unseen", Admitted);
+    daemon.comes_to("ended", Revoked);
+    assert_eq!(running.reads("mine"), Refused);
+    daemon.audit.counts(mark, "ended", &tool.file("other"), 3);
+    daemon.reports("ENFORCE", |report| {
+        report.runtime_state == RuntimeState::Enforce
+    });
+    daemon.audit.is_whole();
+}
+
+#[test]
+fn a_killed_daemon_changes_nothing_and_the_next_one_tells_all_that_happened() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = with_tool("killed");
+    let mut running = tool.start();
+    assert_eq!(running.reads("other"), Refused);
+    let mark = daemon.audit.mark();
+
+    daemon.kill();
+
+    for _ in 0..40 {
+        assert_eq!(running.reads("other"), Refused);
+    }
+    assert_eq!(running.reads("mine"), Done);
+    is_held(&tool);
+
+    daemon.start();
+
+    // one record for each of the 41, folded or not
+    daemon.audit.counts(mark, "killed", &tool.file("other"), 41);
+    assert_eq!(daemon.status().lost_events, 0);
+    // the process that ran all along is still the subject that it was
+    assert_eq!(daemon.listed("killed").unwrap().tasks, 1);
+    assert_eq!(running.reads("mine"), Done);
+    assert_eq!(running.reads("other"), Refused);
+    tool.remove();
+    daemon.comes_to("killed", Revoked);
+    assert_eq!(running.reads("mine"), Refused);
+    daemon.audit.is_whole();
+}
+
+#[test]
+fn nothing_gets_through_while_the_daemon_is_started_anew() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = with_tool("hammered");
+    let hammer = tool.hammer();
+
+    for _ in 0..2 {
+        daemon.restart();
+    }
+    daemon.kill();
+    daemon.start();
+
+    let seen = hammer.stop();
+    println!("{seen:?}");
+    assert!(seen.tries > 100, "{seen:?}");
+    assert_eq!((seen.through, seen.lost), (0, 0));
+    is_held(&tool);
+}
+
+#[test]
+fn an_invalid_replacement_leaves_the_envelope_in_force_also_when_all_starts_anew() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = with_tool("replaced");
+    let artifact = tool.artifact();
+    let mark = daemon.audit.mark();
+
+    tool.drop(&artifact.replace("\"fs:read\"", "\"fs:raed\""));
+
+    let degraded = |daemon: &Daemon| {
+        daemon.reports("UPDATE_FAILED", |report| {
+            let mut reasons = report.cartouche.reasons.iter();
+            reasons.any(|reason| reason.code == ReasonCode::UpdateFailed)
+        })
+    };
+    daemon.audit.tells(mark, Code::Rejected, "replaced");
+    assert_eq!(degraded(&daemon).runtime_state, RuntimeState::Degraded);
+    is_held(&tool);
+    let listed = daemon.listed("replaced").unwrap();
+    assert_eq!(listed.standing, Admitted);
+    assert!(
+        listed
+            .problem
+            .unwrap()
+            .contains("ERR_CART_INVALID_ENVELOPE")
+    );
+
+    daemon.restart();
+
+    degraded(&daemon);
+    is_held(&tool);
+
+    // after a reboot the kernel knows nothing, so only the files can tell
+    assert!(daemon.stop().success());
+    forget_boot();
+    assert_eq!(tool.reads("other"), Done);
+    daemon.start();
+
+    degraded(&daemon);
+    is_held(&tool);
+
+    tool.drop(&artifact);
+    daemon.reports("ENFORCE", |report| {
+        report.runtime_state == RuntimeState::Enforce
+    });
+    is_held(&tool);
+    daemon.audit.is_whole();
+}
+
+#[test]
+fn a_reboot_keeps_what_is_admitted_admitted_and_what_is_revoked_revoked() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = with_tool("boots");
+    let gone = Tool::new("boots-gone");
+    gone.drop(&gone.artifact());
+    daemon.comes_to("boots-gone", Admitted);
+    gone.remove();
+    daemon.comes_to("boots-gone", Revoked);
+    let upgraded = Tool::new("boots-upgraded");
+    upgraded.drop(&upgraded.artifact());
+    daemon.comes_to("boots-upgraded", Admitted);
+    assert!(daemon.stop().success());
+    forget_boot();
+    upgraded.install("another version");
+    assert_eq!(gone.reads("mine"), Done);
+
+    daemon.start();
+
+    is_held(&tool);
+    assert_eq!(gone.reads("mine"), NotStarted);
+    assert_eq!(upgraded.reads("mine"), NotStarted);
+    assert_eq!(daemon.standing("boots-gone"), Some(Revoked));
+    daemon::cartouche_ok(&["forget", "boots-gone"]);
+    assert_eq!(gone.reads("mine"), Done);
+}
+
+#[test]
+fn a_lost_registry_does_not_give_a_running_subject_another_s_rights() {
+    daemon::require_lsm!();
+    let mut daemon = daemon::stopped();
+    daemon.start();
+    let (old, new) = (Tool::new("registry-old"), Tool::new("registry-new"));
+    old.drop(&old.artifact());
+    daemon.comes_to("registry-old", Admitted);
+    let mut running = old.start();
+    assert_eq!(running.reads("mine"), Done);
+    assert!(daemon.stop().success());
+
+    fs::remove_file(REGISTRY).unwrap();
+    old.remove();
+    let everything = new.artifact_that(&[("fs:read", "/srv/**")]);
+    new.drop(&everything);
+    daemon.start();
+
+    daemon.comes_to("registry-new", Admitted);
+    assert_eq!(new.reads("other"), Done);
+    assert_eq!(running.reads("other"), Refused);
+    // nobody answers for it any more
+    assert_eq!(running.reads("mine"), Refused);
+}
+
+#[test]
+fn a_running_program_and_its_child_are_held_as_soon_as_the_artifact_is_admitted() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("adopted");
+    let artifact = tool.artifact();
+    let (mut running, mut parent) = (tool.start(), tool.start());
+    // another program, started by it
+    assert_eq!(
+        parent.tell("/bin/sh -c 'echo child; exec /bin/sh'"),
+        "child"
+    );
+    let mut outside = Tool::new("outside").start();
+    for process in [&mut running, &mut parent] {
+        assert_eq!(process.reads("other"), Done);
+    }
+    let mark = daemon.audit.mark();
+
+    tool.drop(&artifact);
+
+    let told = daemon
+        .audit
+        .tells_that(mark, "the adoption", |event| event.code == Code::Adopted);
+    assert_eq!(told.facts["processes"], "3");
+    for process in [&mut running, &mut parent] {
+        assert_eq!(process.reads("other"), Refused);
+        assert_eq!(process.reads("mine"), Done);
+    }
+    assert_eq!(outside.reads("other"), Done);
+    daemon.comes_to("adopted", Admitted);
+    assert_eq!(daemon.listed("adopted").unwrap().tasks, 3);
+}
+
+#[test]
+fn a_second_daemon_does_not_start() {
+    daemon::require_lsm!();
+    let (daemon, tool) = with_tool("only");
+
+    let (code, said) = daemon.start_in_vain(&[]);
+
+    assert_eq!(code, Some(12), "{said}");
+    is_held(&tool);
+    assert_eq!(daemon.standing("only"), Some(Admitted));
+    daemon.audit.is_whole();
+}
