@@ -123,13 +123,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         eprintln!("cartouched: warning: {warning}");
     }
     let config = loaded.config;
-    let audit = node::open_audit(&config, &paths)
-        .map_err(|error| Failure::new(ExitCode::State, chain(&error)))?;
+    let state = |error: node::Error| Failure::new(ExitCode::State, chain(&error));
+    node::make_directories(&paths).map_err(state)?;
     let _lock = lock(&paths)?;
+    let audit = node::open_audit(&config, &paths).map_err(state)?;
     let system = System::probe(Path::new("/"), &paths.bpffs);
     let (mut node, start) = start(config, &paths, system, audit)?;
     let canary = node.send_canary();
     node.reconcile(None);
+    node.close_strangers();
     if let Some(run) = canary {
         node.canary_returned(run);
     }
@@ -292,6 +294,7 @@ async fn attend(
                 }
             }
             Wake::Signal(Signal::Hup) => {
+                watch.renew();
                 node.reread_site();
                 settle(node, &mut watch, &mut clock);
             }

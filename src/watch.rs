@@ -196,8 +196,8 @@ impl Watch {
             .collect()
     }
 
-    /// Watches every wanted directory and its parent, or what exists above it.
-    fn renew(&mut self) {
+    /// Watches every wanted directory and its parent, or what exists above it, as they are now.
+    pub fn renew(&mut self) {
         let mut targets = BTreeSet::new();
         for wanted in self.wanted() {
             let mut at = Some(wanted.as_path());

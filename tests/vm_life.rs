@@ -7,8 +7,9 @@ mod daemon;
 
 use std::fs;
 use std::process::Command;
+use std::time::Duration;
 
-use cartouche::control::Standing::{Admitted, Revoked};
+use cartouche::control::Standing::{Admitted, Rejected, Revoked};
 use cartouche::event::Code;
 use cartouche::posture::{ReasonCode, RuntimeState};
 use daemon::Outcome::{Done, NotStarted, Refused};
@@ -43,39 +44,46 @@ fn forget_boot() {
 }
 
 #[test]
-fn a_hang_up_reads_everything_again() {
+fn a_hang_up_reads_and_watches_everything_again() {
     daemon::require_lsm!();
     let daemon = daemon::running();
     let (hidden, later) = (Tool::new("hidden"), Tool::new("later"));
     let covering = "/srv/covering";
     let _ = fs::remove_dir_all(covering);
     fs::create_dir(covering).unwrap();
-    fs::write(format!("{covering}/hidden.toml"), hidden.artifact()).unwrap();
+    let cover = || {
+        Command::new("mount")
+            .args(["--bind", covering, POLICIES])
+            .status()
+    };
+    let uncover = || Command::new("umount").arg(POLICIES).status();
     let later_artifact = later.artifact();
+    let file = format!("{covering}/hidden.toml");
+    fs::write(&file, hidden.artifact()).unwrap();
 
-    // no directory changes by this, so nothing tells of it
-    let mounted = Command::new("mount")
-        .args(["--bind", covering, POLICIES])
-        .status();
-    assert!(mounted.unwrap().success());
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    // no directory changes by a mount, so nothing tells of it
+    assert!(cover().unwrap().success());
+    std::thread::sleep(Duration::from_millis(500));
     assert_eq!(daemon.standing("hidden"), None);
     daemon.signal(Signal::HUP);
 
     daemon.comes_to("hidden", Admitted);
     is_held(&hidden);
-    // and what changes there is seen from now on
-    later.drop_by_copy(&later_artifact);
-    daemon.comes_to("later", Admitted);
-    assert!(
-        Command::new("umount")
-            .arg(POLICIES)
-            .status()
-            .unwrap()
-            .success()
-    );
+    assert!(uncover().unwrap().success());
     daemon.signal(Signal::HUP);
     daemon.comes_to("hidden", Revoked);
+
+    // the directory that is there now is watched, also if nothing was to be read in it
+    fs::remove_file(file).unwrap();
+    assert!(cover().unwrap().success());
+    let mark = daemon.audit.mark();
+    daemon.signal(Signal::HUP);
+    std::thread::sleep(Duration::from_millis(500));
+    later.drop_by_copy(&later_artifact);
+
+    daemon.audit.tells(mark, Code::Admitted, "later");
+    assert!(uncover().unwrap().success());
+    daemon.signal(Signal::HUP);
 }
 
 #[test]
@@ -251,28 +259,41 @@ fn a_reboot_keeps_what_is_admitted_admitted_and_what_is_revoked_revoked() {
 }
 
 #[test]
-fn a_lost_registry_does_not_give_a_running_subject_another_s_rights() {
+fn what_nobody_knows_any_more_is_let_go_when_the_daemon_starts() {
     daemon::require_lsm!();
-    let mut daemon = daemon::stopped();
-    daemon.start();
-    let (old, new) = (Tool::new("registry-old"), Tool::new("registry-new"));
+    let mut daemon = daemon::running();
+    let (old, new, bad) = (
+        Tool::new("lost"),
+        Tool::new("lost-new"),
+        Tool::new("lost-bad"),
+    );
     old.drop(&old.artifact());
-    daemon.comes_to("registry-old", Admitted);
+    daemon.comes_to("lost", Admitted);
     let mut running = old.start();
     assert_eq!(running.reads("mine"), Done);
+    bad.drop(&bad.artifact().replace("\"fs:read\"", "\"fs:raed\""));
+    daemon.comes_to("lost-bad", Rejected);
+    assert_eq!(bad.reads("mine"), NotStarted);
     assert!(daemon.stop().success());
 
+    // what the daemon says to do where its record of what is admitted is damaged
     fs::remove_file(REGISTRY).unwrap();
     old.remove();
-    let everything = new.artifact_that(&[("fs:read", "/srv/**")]);
-    new.drop(&everything);
+    bad.remove();
+    new.drop(&new.artifact_that(&[("fs:read", "/srv/**")]));
+    let mark = daemon.audit.mark();
     daemon.start();
 
-    daemon.comes_to("registry-new", Admitted);
+    // nobody's rights become another's, and nobody keeps rights for which nobody answers
+    daemon.audit.tells(mark, Code::Revoked, "lost");
     assert_eq!(new.reads("other"), Done);
-    assert_eq!(running.reads("other"), Refused);
-    // nobody answers for it any more
     assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("other"), Refused);
+    // as if they had never been admitted or rejected
+    for tool in [&old, &bad] {
+        assert_eq!(daemon.standing(&tool.id), None);
+        assert_eq!(tool.reads("other"), Done);
+    }
 }
 
 #[test]

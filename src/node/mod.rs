@@ -146,14 +146,19 @@ impl From<enforcer::Error> for Error {
     }
 }
 
-/// Opens the audit, which comes before everything else: a refused start is recorded too.
-pub fn open_audit(config: &Config, paths: &Paths) -> Result<Audit, Error> {
+/// Makes the directories of what is kept, where they are missing.
+pub fn make_directories(paths: &Paths) -> Result<(), Error> {
     for path in [&paths.state, &paths.run] {
         std::fs::create_dir_all(path).map_err(|source| Error::Directory {
             path: path.clone(),
             source,
         })?;
     }
+    Ok(())
+}
+
+/// Opens the audit, which comes before everything else: a refused start is recorded too.
+pub fn open_audit(config: &Config, paths: &Paths) -> Result<Audit, Error> {
     Audit::open(&Settings {
         dir: paths.state.clone(),
         limits: Limits {

@@ -13,20 +13,18 @@ use super::{Error, Node, now_unix};
 impl Node {
     /// Ends all rights of an artifact. Its claims stay: the program does not come back unconfined.
     pub(super) fn revoke(&mut self, id: &str) {
-        let Some(live) = self.live.remove(id) else {
-            if let Some(entry) = self.registry.artifacts.get_mut(id) {
-                entry.revoked = true;
-            }
-            return;
-        };
         let mut event = Event::new(Code::Revoked, Outcome::Revoked).artifact(id);
-        match self.close(live.slot, SlotState::Revoked) {
-            Ok(()) => {
+        let closed = self.slot(id).and_then(|slot| {
+            self.close(slot, SlotState::Revoked)?;
+            Ok(slot)
+        });
+        match closed {
+            Ok(slot) => {
                 let tasks = self
                     .kernel
                     .tasks()
                     .ok()
-                    .and_then(|tasks| tasks.get(&live.slot).copied())
+                    .and_then(|tasks| tasks.get(&slot).copied())
                     .unwrap_or(0);
                 event = event.fact("tasks", tasks.to_string()).message(
                     "Every hooked operation of its tasks is refused from now on, and its executables \
@@ -40,12 +38,14 @@ impl Node {
                 ));
             }
         }
-        // the files stay bound, so they are not retired with the plan
-        let live = super::Live {
-            identities: std::collections::BTreeMap::new(),
-            ..live
-        };
-        self.retire(id, &live);
+        if let Some(live) = self.live.remove(id) {
+            // the files stay bound, so they are not retired with the plan
+            let live = super::Live {
+                identities: std::collections::BTreeMap::new(),
+                ..live
+            };
+            self.retire(id, &live);
+        }
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
             for executable in &entry.effective.executables {
                 self.unrecognised.remove(&executable.path);
@@ -86,6 +86,64 @@ impl Node {
         Ok(())
     }
 
+    /// After a start: ends what the kernel still holds for artifacts and files that nobody knows any more,
+    /// because what was admitted was moved away, or a rejected file went while no daemon ran. Tasks that
+    /// were bound are refused; the programs run outside.
+    pub fn close_strangers(&mut self) {
+        let known = |name: &str| match name.strip_prefix("file:") {
+            Some(file) => self.files.contains_key(file),
+            None => name == super::canary::ID || self.registry.artifacts.contains_key(name),
+        };
+        let strangers: Vec<(u32, String)> = self
+            .holders
+            .iter()
+            .filter(|(_, name)| !known(name))
+            .map(|(slot, name)| (*slot, name.clone()))
+            .collect();
+        for (slot, name) in strangers {
+            match self.close_stranger(slot) {
+                Ok(false) => {}
+                Ok(true) => self.record(
+                    Event::new(Code::Revoked, Outcome::Revoked)
+                        .artifact(&name)
+                        .detail("not-known")
+                        .message(
+                            "It was in force and is not known any more: every hooked operation of its \
+                             tasks is refused, and its executables run without an envelope",
+                        ),
+                ),
+                Err(error) => self.record(
+                    Event::new(Code::Revoked, Outcome::Noted)
+                        .artifact(&name)
+                        .detail("failed")
+                        .message(chain(&error)),
+                ),
+            }
+        }
+    }
+
+    /// Whether it was in force.
+    fn close_stranger(&self, slot: u32) -> Result<bool, enforcer::Error> {
+        let (state, _, _) = self.kernel.state(slot)?;
+        if state == SlotState::Admitted {
+            self.close(slot, SlotState::Revoked)?;
+        }
+        self.unbind_slot(slot)?;
+        for (dev, path, _) in self.kernel.claims()?.iter().filter(|held| held.2 == slot) {
+            self.kernel.unclaim(*dev, path, slot)?;
+        }
+        Ok(state == SlotState::Admitted)
+    }
+
+    fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
+        for (identity, bound) in self.kernel.bindings()? {
+            if bound == slot {
+                self.kernel.unbind(&identity)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Ends a revocation: the program may run outside again. Tasks that were bound stay refused.
     pub(super) fn forget(&mut self, id: &str) -> Response {
         match self.standing_of(id) {
@@ -121,11 +179,7 @@ impl Node {
             return Ok(());
         };
         let slot = self.slot(id)?;
-        for (identity, bound) in self.kernel.bindings()? {
-            if bound == slot {
-                self.kernel.unbind(&identity)?;
-            }
-        }
+        self.unbind_slot(slot)?;
         for (dev, path) in &entry.claims {
             self.kernel.unclaim(*dev, path, slot)?;
         }

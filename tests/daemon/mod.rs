@@ -34,8 +34,11 @@ pub const SHIPPED: &str = "/usr/lib/cartouche/policies.d";
 /// What the daemon leaves in the kernel.
 pub const PINS: &str = "/sys/fs/bpf/cartouche";
 
-/// How long anything may take in an emulated machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+/// How long anything may take in an emulated machine, whose processor others use too.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long the daemon may take to start there: the kernel verifies a program for each of its hooks.
+const START: Duration = Duration::from_secs(240);
 
 /// Whether BPF LSM programs are enforced here: `bpf` is in the list of active LSMs.
 pub fn has_lsm() -> bool {
@@ -152,8 +155,17 @@ fn copy(from: PathBuf, to: PathBuf, mode: u32) {
 
 /// Removes everything in a directory, if that is there.
 pub fn empty(directory: &str) {
+    empty_of(directory, "");
+}
+
+/// Removes what in a directory has a name that begins so.
+pub fn empty_of(directory: &str, begin: &str) {
     for entry in fs::read_dir(directory).into_iter().flatten() {
-        let path = entry.unwrap().path();
+        let entry = entry.unwrap();
+        if !entry.file_name().to_string_lossy().starts_with(begin) {
+            continue;
+        }
+        let path = entry.path();
         match path.symlink_metadata().unwrap().is_dir() {
             true => fs::remove_dir_all(path).unwrap(),
             false => fs::remove_file(path).unwrap(),
@@ -169,15 +181,20 @@ impl Daemon {
 
     pub fn start_with(&mut self, arguments: &[&str]) {
         assert!(self.child.is_none(), "it runs already");
-        *self.child = Some(spawn(arguments));
-        eventually("it answers", || {
-            let child = self.child.as_mut().expect("it was just started");
+        let mut child = spawn(arguments);
+        let begun = Instant::now();
+        while self.try_ask(&Request::Status).is_err() {
             if let Some(status) = child.try_wait().unwrap() {
-                *self.child = None;
                 panic!("cartouched ended with {status}: {}", tail_of_output());
             }
-            self.try_ask(&Request::Status).ok()
-        });
+            if begun.elapsed() > START {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                panic!("cartouched does not answer: {}", tail_of_output());
+            }
+            sleep(Duration::from_millis(100));
+        }
+        *self.child = Some(child);
     }
 
     /// Starts one that is expected to give up, and says how it did.
