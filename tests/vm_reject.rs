@@ -4,7 +4,7 @@
 
 mod daemon;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -26,23 +26,36 @@ fn is_held(tool: &Tool) {
 /// Waits for the verdict on a file, and returns the events of its decision.
 #[track_caller]
 fn verdict(daemon: &Daemon, mark: Mark, file: &str) -> Vec<Event> {
-    let of_file = |event: &Event| event.facts.get("file").is_some_and(|name| name == file);
-    daemon
-        .audit
-        .tells_that(mark, &format!("the verdict on {file}"), |event| {
-            event.code == Code::Submitted && of_file(event)
-        });
-    daemon::eventually("the decision is complete", || {
-        let records = daemon.audit.since(mark);
-        let begin = records.iter().position(|record| of_file(&record.event))?;
-        let events: Vec<Event> = records[begin..]
-            .iter()
-            .map(|record| record.event.clone())
-            .collect();
-        let end = events
-            .iter()
-            .position(|event| matches!(event.code, Code::Admitted | Code::Rejected))?;
-        Some(events[..=end].to_vec())
+    verdicts(daemon, mark, &BTreeSet::from([file.to_owned()]))
+        .remove(file)
+        .unwrap()
+}
+
+/// Waits for the first verdict on each of these files, and returns the events of the decisions.
+#[track_caller]
+fn verdicts(daemon: &Daemon, mark: Mark, files: &BTreeSet<String>) -> BTreeMap<String, Vec<Event>> {
+    daemon::eventually("the decisions are complete", || {
+        let mut decisions: BTreeMap<String, Vec<Event>> = BTreeMap::new();
+        let mut decided: Vec<Event> = Vec::new();
+        for event in daemon
+            .audit
+            .since(mark)
+            .into_iter()
+            .map(|record| record.event)
+        {
+            if event.code == Code::Submitted {
+                decided.clear();
+            }
+            let ends = matches!(event.code, Code::Admitted | Code::Rejected);
+            decided.push(event);
+            if ends && let Some(file) = decided[0].facts.get("file") {
+                decisions
+                    .entry(file.clone())
+                    .or_insert_with(|| decided.clone());
+            }
+        }
+        decisions.retain(|file, _| files.contains(file));
+        (decisions.len() == files.len()).then_some(decisions)
     })
 }
 
@@ -73,6 +86,27 @@ fn install_examples() {
     let _ = fs::create_dir("/usr/bin/directory");
 }
 
+/// A folder of the table: its artifacts by the file names that they get here.
+fn table(folder: &str) -> BTreeMap<String, String> {
+    fs::read_dir(format!("/job/artifacts/{folder}"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| !ELSEWHERE.contains(&name.as_str()))
+        .map(|(name, path)| {
+            (
+                format!("{folder}-{name}"),
+                fs::read_to_string(path).unwrap(),
+            )
+        })
+        .collect()
+}
+
+/// What an artifact of the table says in its first line.
+fn expected(text: &str) -> &str {
+    text.lines().next().unwrap().trim_start_matches("# ")
+}
+
 /// Cases of the table that need a node other than this one.
 const ELSEWHERE: [&str; 1] = [
     // an overlay at /usr/bin
@@ -100,45 +134,43 @@ fn every_artifact_of_the_table_gets_its_verdict_and_none_disturbs_another() {
         .open("/usr/bin/busy")
         .unwrap();
 
-    let mut verdicts = BTreeMap::new();
-    for folder in ["rejected", "accepted"] {
-        for entry in fs::read_dir(format!("/job/artifacts/{folder}")).unwrap() {
-            let entry = entry.unwrap();
-            let name = entry.file_name().into_string().unwrap();
-            if ELSEWHERE.contains(&name.as_str()) {
-                continue;
-            }
-            let text = fs::read_to_string(entry.path()).unwrap();
-            let expected = text
-                .lines()
-                .next()
-                .unwrap()
-                .trim_start_matches("# ")
-                .to_owned();
-            let file = format!("case-{name}");
-            let path = format!("{POLICIES}/{file}");
-            let mark = daemon.audit.mark();
-            daemon::rename_into(&path, text.as_bytes()).unwrap();
-            let events = verdict(&daemon, mark, &file);
-            let found = match folder {
-                "accepted" => events.last().unwrap().detail.clone().unwrap(),
-                _ => told(&events),
-            };
-            if found != expected {
-                verdicts.insert(format!("{folder}/{name}"), (expected, found));
-            }
-            // admitted ones name one program: each makes room for the next
-            fs::remove_file(&path).unwrap();
-            daemon.settles();
-            if let Some(id) = events.last().unwrap().artifact.clone()
-                && daemon.standing(&id) == Some(Revoked)
-            {
-                daemon::cartouche_ok(&["forget", &id]);
-            }
+    // all that is rejected at once
+    let rejected = table("rejected");
+    let waiting = "/etc/cartouche/waiting";
+    fs::create_dir_all(waiting).unwrap();
+    for (file, text) in &rejected {
+        fs::write(format!("{waiting}/{file}"), text).unwrap();
+    }
+    for file in rejected.keys() {
+        fs::rename(format!("{waiting}/{file}"), format!("{POLICIES}/{file}")).unwrap();
+    }
+    let decisions = verdicts(&daemon, mark, &rejected.keys().cloned().collect());
+    let mut wrong: Vec<_> = rejected
+        .iter()
+        .map(|(file, text)| {
+            (
+                file.clone(),
+                expected(text).to_owned(),
+                told(&decisions[file]),
+            )
+        })
+        .filter(|(_, expected, found)| expected != found)
+        .collect();
+    daemon::empty_of(POLICIES, "rejected-");
+    daemon.settles();
+
+    // what is accepted, one after the other: nearly all are versions of one artifact
+    for (file, text) in table("accepted") {
+        let mark = daemon.audit.mark();
+        daemon::rename_into(&format!("{POLICIES}/accepted.toml"), text.as_bytes()).unwrap();
+        let events = verdict(&daemon, mark, "accepted.toml");
+        let found = events.last().unwrap().detail.clone().unwrap();
+        if found != expected(&text) {
+            wrong.push((file, expected(&text).to_owned(), found));
         }
     }
 
-    assert_eq!(verdicts, BTreeMap::new(), "case: (expected, found)");
+    assert_eq!(wrong, [], "(file, expected, found)");
     drop(busy);
     let seen = hammer.stop();
     assert_eq!((seen.through, seen.lost), (0, 0));
@@ -159,16 +191,13 @@ struct Case {
     detail: String,
 }
 
-/// Makes what no file with a comment in its first line can be, beside the place where it goes.
-fn make(case: &str, path: &Path, example: &str) {
+/// Makes what no file with a comment in its first line can be, and beside its later place what belongs to it.
+fn make(case: &str, path: &Path, later: &Path, example: &str) {
     let write = |bytes: &[u8], mode: u32| {
         fs::write(path, bytes).unwrap();
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     };
-    let beside = |ending: &str| {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        Path::new(POLICIES).join(format!("{name}.{ending}"))
-    };
+    let beside = |ending: &str| format!("{}.{ending}", later.display());
     match case {
         "a fifo" => {
             let mode = rustix::fs::Mode::from_raw_mode(0o644);
@@ -222,33 +251,39 @@ fn what_is_no_artifact_at_all_gets_its_verdict_and_disturbs_nobody() {
     let hammer = bystander.hammer();
     install_examples();
     let example = fs::read_to_string("/job/artifacts/accepted/example.toml").unwrap();
-    let cases: Cases =
-        toml::from_str(&fs::read_to_string("/job/artifacts/cases.toml").unwrap()).unwrap();
+    let cases = fs::read_to_string("/job/artifacts/cases.toml").unwrap();
+    let mut cases = toml::from_str::<Cases>(&cases).unwrap().case;
+    // what vanished is not there: see the next test
+    cases.retain(|case| case.make != "a file that vanished");
 
-    let mut verdicts = BTreeMap::new();
-    for (number, case) in cases.case.iter().enumerate() {
-        // what vanished is not there: see the next test
-        if case.make == "a file that vanished" {
-            continue;
-        }
-        let file = format!("odd-{number}.toml");
+    let mark = daemon.audit.mark();
+    for (number, case) in cases.iter().enumerate() {
         let (waiting, path) = (
-            format!("/etc/cartouche/{file}"),
-            format!("{POLICIES}/{file}"),
+            format!("/etc/cartouche/odd-{number}"),
+            format!("{POLICIES}/odd-{number}.toml"),
         );
-        make(&case.make, Path::new(&waiting), &example);
-        let mark = daemon.audit.mark();
+        make(&case.make, Path::new(&waiting), Path::new(&path), &example);
         fs::rename(&waiting, &path).unwrap();
-        let found = told(&verdict(&daemon, mark, &file));
-        let expected = format!("{} {}", case.error, case.detail);
-        if found != expected {
-            verdicts.insert(case.make.clone(), (expected, found));
-        }
-        daemon::empty_of(POLICIES, &file);
-        daemon.settles();
     }
 
-    assert_eq!(verdicts, BTreeMap::new(), "case: (expected, found)");
+    let files = (0..cases.len())
+        .map(|number| format!("odd-{number}.toml"))
+        .collect();
+    let decisions = verdicts(&daemon, mark, &files);
+    let wrong: Vec<_> = cases
+        .iter()
+        .zip(files)
+        .map(|(case, file)| {
+            (
+                &case.make,
+                format!("{} {}", case.error, case.detail),
+                told(&decisions[&file]),
+            )
+        })
+        .filter(|(_, expected, found)| expected != found)
+        .collect();
+    assert_eq!(wrong, [], "(case, expected, found)");
+    daemon::empty_of(POLICIES, "odd-");
     let seen = hammer.stop();
     assert_eq!((seen.through, seen.lost), (0, 0));
     daemon.reports("ENFORCE again", |report| {
@@ -539,4 +574,57 @@ fn the_first_admitted_of_two_artifacts_with_one_id_or_program_stays() {
     // when the first goes, the next in line is not admitted by that: its program is still revoked
     let report = daemon.report();
     assert!(!report.audit_only);
+}
+
+#[test]
+fn an_update_that_changes_the_id_ends_the_old_one() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("id-before");
+    let artifact = tool.artifact();
+    tool.drop(&artifact);
+    daemon.comes_to("id-before", Admitted);
+    let mut running = tool.start();
+
+    tool.drop(&seal(&artifact.replace("\"id-before\"", "\"id-after\"")));
+
+    daemon.comes_to("id-after", Admitted);
+    assert_eq!(daemon.standing("id-before"), Some(Revoked));
+    assert_eq!(running.reads("mine"), Refused);
+    is_held(&tool);
+    daemon::cartouche_ok(&["forget", "id-before"]);
+    is_held(&tool);
+    daemon.reports("ENFORCE", |report| {
+        report.runtime_state == RuntimeState::Enforce
+    });
+}
+
+#[test]
+fn what_an_update_no_longer_names_is_still_held_back_by_a_rejected_file() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let (tool, second) = (Tool::new("two-programs"), Tool::new("two-second"));
+    let alone = tool.artifact();
+    let block = second.artifact();
+    let block = block
+        [block.find("[[artifact.executable]]").unwrap()..block.find("[envelope]").unwrap()]
+        .to_owned();
+    let both = seal(&alone.replace("[envelope]", &format!("{block}[envelope]")));
+    tool.drop(&both);
+    daemon.comes_to("two-programs", Admitted);
+    assert_eq!(second.reads("other"), Refused);
+    second.drop(&second.artifact().replace("\"fs:read\"", "\"fs:raed\""));
+    daemon.comes_to("two-second", Rejected);
+    assert_eq!(second.reads("other"), Refused);
+
+    tool.drop(&alone);
+
+    daemon::eventually("it does not run", || {
+        (second.reads("mine") == NotStarted).then_some(())
+    });
+    is_held(&tool);
+    second.remove();
+    daemon::eventually("it is free", || {
+        (second.reads("other") == Done).then_some(())
+    });
 }

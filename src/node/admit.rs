@@ -73,17 +73,7 @@ impl Node {
             }
         }
         for file in vanished {
-            let gone: Vec<String> = self
-                .registry
-                .artifacts
-                .iter()
-                .filter(|(_, entry)| entry.file == file && !entry.revoked)
-                .map(|(id, _)| id.clone())
-                .collect();
-            for id in gone {
-                self.revoke(&id);
-                changed = true;
-            }
+            changed |= self.revoke_file(&file, None);
         }
         if changed {
             self.adopt();
@@ -146,9 +136,10 @@ impl Node {
         let paths = claimed_paths(document);
         let slot_name = claimed_id(document).unwrap_or_else(|| format!("file:{name}"));
         let examined = self.examine(&slot_name, &paths);
+        let own = self.making_way(&slot_name, name, vanished);
         let facts = paths
             .iter()
-            .map(|path| self.facts(&slot_name, path, examined.get(path)))
+            .map(|path| self.facts(&own, path, examined.get(path)))
             .collect();
         let inputs = admission::Inputs {
             name: name.to_owned(),
@@ -174,6 +165,9 @@ impl Node {
         }
         let verdict = self.carry_out(name, document, &decision, &inputs.executables, &examined);
         self.release(&examined);
+        if verdict.standing == Standing::Admitted {
+            self.revoke_file(name, verdict.id.as_deref());
+        }
         let parts = inputs.parts();
         if let Err(error) = self.inputs.store(parts.values().map(Vec::as_slice)) {
             self.record(
@@ -182,12 +176,11 @@ impl Node {
                     .message(chain(&error)),
             );
         }
-        let claims = if verdict.standing == Standing::Admitted {
-            self.unclaim_but(name, &BTreeSet::new());
-            BTreeSet::new()
-        } else {
-            self.claim_for_file(name, &decision.claims)
+        let claimable: BTreeSet<String> = match verdict.standing {
+            Standing::Admitted => BTreeSet::new(),
+            _ => decision.claims.into_iter().collect(),
         };
+        let claims = self.claim_for_file(name, &claimable);
         self.files.insert(
             name.to_owned(),
             FileVerdict {
@@ -195,12 +188,28 @@ impl Node {
                 verdict,
                 inputs: hashes,
                 executables: paths.into_iter().collect(),
+                claimable,
                 claims,
                 parsable: file.document.is_ok()
                     && toml::from_slice::<toml::Table>(document).is_ok(),
             },
         );
         true
+    }
+
+    /// Revokes what is in force from a file, but for the id that it has now. Whether anything was.
+    fn revoke_file(&mut self, name: &str, but: Option<&str>) -> bool {
+        let gone: Vec<String> = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(id, entry)| entry.file == name && !entry.revoked && Some(id.as_str()) != but)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &gone {
+            self.revoke(id);
+        }
+        !gone.is_empty()
     }
 
     /// The same inputs as last time, and the executables are still the files that are bound.
@@ -282,8 +291,14 @@ impl Node {
         }
     }
 
-    /// What is found at a path now, with the writers that the kernel counts.
-    fn facts(&self, slot_name: &str, path: &str, examined: Option<&Examined>) -> ExecutableFacts {
+    /// What is found at a path now, with the writers that the kernel counts. `own` are the ids to which the
+    /// file may belong.
+    fn facts(
+        &self,
+        own: &BTreeSet<String>,
+        path: &str,
+        examined: Option<&Examined>,
+    ) -> ExecutableFacts {
         let Some(examined) = examined else {
             // missing, or not to be opened: then this says why
             return executable::examine(path);
@@ -298,7 +313,10 @@ impl Node {
                 problem = Some("some process has it open for writing".to_owned());
             }
             Ok((_, Some(seen))) if seen == path => {
-                if let Some(owner) = self.owner(&examined.identity).filter(|id| *id != slot_name) {
+                if let Some(owner) = self
+                    .owner(&examined.identity)
+                    .filter(|id| !own.contains(*id))
+                {
                     problem = Some(format!("it is the same file as an executable of {owner:?}"));
                 }
             }
@@ -313,6 +331,18 @@ impl Node {
             found,
             problem,
         }
+    }
+
+    /// The id of a file, and those that go when it is admitted: its earlier ones, and those of files that
+    /// went away in this very change.
+    fn making_way(&self, id: &str, name: &str, vanished: &BTreeSet<String>) -> BTreeSet<String> {
+        self.registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| entry.file == name || vanished.contains(&entry.file))
+            .map(|(id, _)| id.clone())
+            .chain([id.to_owned()])
+            .collect()
     }
 
     /// The artifact in force that a file belongs to, under whatever path.
@@ -519,7 +549,7 @@ impl Node {
             .map(|old| old.claims.clone())
             .unwrap_or_default();
         for (dev, path) in old_claims.difference(&entry.claims) {
-            self.kernel.unclaim(*dev, path, slot)?;
+            self.unclaim(*dev, path, slot)?;
         }
         let live = Live {
             slot,
@@ -587,7 +617,8 @@ impl Node {
         for bound in &entry.effective.executables {
             let paths = [bound.path.clone()];
             let examined = self.examine(id, &paths);
-            let facts = self.facts(id, &bound.path, examined.get(&bound.path));
+            let own = BTreeSet::from([id.to_owned()]);
+            let facts = self.facts(&own, &bound.path, examined.get(&bound.path));
             let same = facts.problem.is_none()
                 && facts
                     .found
@@ -617,7 +648,7 @@ impl Node {
     }
 
     /// Claims what a rejected or waiting artifact names, unless somebody else holds the claim.
-    fn claim_for_file(&mut self, name: &str, paths: &[String]) -> BTreeSet<(u32, String)> {
+    fn claim_for_file(&mut self, name: &str, paths: &BTreeSet<String>) -> BTreeSet<(u32, String)> {
         let held: BTreeSet<String> = self
             .registry
             .artifacts
@@ -625,27 +656,32 @@ impl Node {
             .flat_map(|entry| entry.claims.iter().map(|(_, path)| path.clone()))
             .collect();
         let mut claims = BTreeSet::new();
-        let slot_name = format!("file:{name}");
-        for path in paths.iter().filter(|path| !held.contains(*path)) {
+        for path in paths.difference(&held) {
             let dev = self.device(path).unwrap_or_else(|| device_of(path));
-            let claimed = self.slot(&slot_name).and_then(|slot| {
-                self.kernel.close(slot, SlotState::Refused)?;
-                self.kernel.claim(dev, path, slot)
-            });
-            match claimed {
+            match self.claim_as_file(name, dev, path) {
                 Ok(()) => {
                     claims.insert((dev, path.clone()));
                 }
-                Err(error) => self.record(
-                    Event::new(Code::Rejected, Outcome::Rejected)
-                        .detail("claim")
-                        .fact("path", path.clone())
-                        .message(chain(&error)),
-                ),
+                Err(error) => self.tell_claim(path, &error),
             }
         }
         self.unclaim_but(name, &claims);
         claims
+    }
+
+    fn claim_as_file(&mut self, name: &str, dev: u32, path: &str) -> Result<(), enforcer::Error> {
+        let slot = self.slot(&format!("file:{name}"))?;
+        self.kernel.close(slot, SlotState::Refused)?;
+        self.kernel.claim(dev, path, slot)
+    }
+
+    fn tell_claim(&mut self, path: &str, error: &enforcer::Error) {
+        self.record(
+            Event::new(Code::Rejected, Outcome::Rejected)
+                .detail("claim")
+                .fact("path", path)
+                .message(chain(error)),
+        );
     }
 
     /// Ends the claims that a file had while it was not admitted, but for these.
@@ -653,21 +689,50 @@ impl Node {
         let Some(slot) = self.slot_of(&format!("file:{name}")) else {
             return;
         };
-        let claims = self
-            .files
-            .get_mut(name)
-            .map(|file| std::mem::take(&mut file.claims))
-            .unwrap_or_default();
+        let Some(file) = self.files.get_mut(name) else {
+            return;
+        };
+        file.claimable.clear();
+        let claims = std::mem::take(&mut file.claims);
         for (dev, path) in claims.difference(kept) {
-            if let Err(error) = self.kernel.unclaim(*dev, path, slot) {
-                self.record(
-                    Event::new(Code::Rejected, Outcome::Rejected)
-                        .detail("claim")
-                        .fact("path", path.clone())
-                        .message(chain(&error)),
-                );
+            if let Err(error) = self.unclaim(*dev, path, slot) {
+                self.tell_claim(path, &error);
             }
         }
+    }
+
+    /// Ends a claim of a slot. Whoever else names the path holds it from then on: a revoked artifact, or
+    /// a file that is not admitted.
+    pub(super) fn unclaim(
+        &mut self,
+        dev: u32,
+        path: &str,
+        slot: u32,
+    ) -> Result<(), enforcer::Error> {
+        let claim = (dev, path.to_owned());
+        let artifact = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| entry.claims.contains(&claim))
+            .filter_map(|(id, _)| self.slot_of(id))
+            .find(|heir| *heir != slot);
+        if let Some(heir) = artifact {
+            return self.kernel.claim(dev, path, heir);
+        }
+        let file = self
+            .files
+            .iter()
+            .find(|(_, file)| file.claimable.contains(path))
+            .map(|(name, _)| name.clone());
+        let Some(heir) = file else {
+            return self.kernel.unclaim(dev, path, slot);
+        };
+        self.claim_as_file(&heir, dev, path)?;
+        if let Some(file) = self.files.get_mut(&heir) {
+            file.claims.insert(claim);
+        }
+        Ok(())
     }
 
     /// The s_dev of what is at a path, or of the nearest directory that exists.

@@ -80,7 +80,9 @@ struct FileVerdict {
     inputs: BTreeMap<String, String>,
     /// Executables that it names.
     executables: BTreeSet<String>,
-    /// Paths claimed for it, while it is not admitted.
+    /// Executables that do not run for its sake, while it is not admitted.
+    claimable: BTreeSet<String>,
+    /// The claims that it holds of these; another may have been first.
     claims: BTreeSet<(u32, String)>,
     /// Whether it is TOML at all.
     parsable: bool,

@@ -123,14 +123,14 @@ impl Node {
     }
 
     /// Whether it was in force.
-    fn close_stranger(&self, slot: u32) -> Result<bool, enforcer::Error> {
+    fn close_stranger(&mut self, slot: u32) -> Result<bool, enforcer::Error> {
         let (state, _, _) = self.kernel.state(slot)?;
         if state == SlotState::Admitted {
             self.close(slot, SlotState::Revoked)?;
         }
         self.unbind_slot(slot)?;
         for (dev, path, _) in self.kernel.claims()?.iter().filter(|held| held.2 == slot) {
-            self.kernel.unclaim(*dev, path, slot)?;
+            self.unclaim(*dev, path, slot)?;
         }
         Ok(state == SlotState::Admitted)
     }
@@ -181,7 +181,7 @@ impl Node {
         let slot = self.slot(id)?;
         self.unbind_slot(slot)?;
         for (dev, path) in &entry.claims {
-            self.kernel.unclaim(*dev, path, slot)?;
+            self.unclaim(*dev, path, slot)?;
         }
         self.registry.artifacts.remove(id);
         Ok(())
