@@ -1,12 +1,12 @@
 //! Plans of envelopes that a test writes down in a line or two.
 
 use std::collections::BTreeSet;
-use std::fs;
 
 use cartouche::admission::{BoundExecutable, Effective, EffectiveCapability};
 use cartouche::artifact::capability::CapabilityName;
 use cartouche::artifact::draft::Draft;
 use cartouche::artifact::profile::ProfileSet;
+use cartouche::executable;
 use cartouche::plan::Plan;
 
 /// A plan of some capabilities, as they stand in an artifact.
@@ -50,18 +50,11 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
         capabilities: capabilities.collect(),
         narrowed: Vec::new(),
     };
-    Plan::compile(&effective, &loaders(executable)).unwrap()
-}
-
-/// What the kernel maps to start it: the dynamic linker, and the interpreter of a script.
-fn loaders(executable: &str) -> BTreeSet<String> {
-    let mut loaders = BTreeSet::from(["/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2".to_owned()]);
-    let text = fs::read(executable).unwrap_or_default();
-    if let Some(line) = text.strip_prefix(b"#!") {
-        let words = String::from_utf8_lossy(line);
-        loaders.extend(words.split_whitespace().next().map(str::to_owned));
-    }
-    loaders
+    let loaders = match executable::examine(executable).found {
+        Some(found) => found.loaders,
+        None => BTreeSet::from(["/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2".to_owned()]),
+    };
+    Plan::compile(&effective, &loaders).unwrap()
 }
 
 /// Capabilities as they stand in an artifact, from a short form of one a line:

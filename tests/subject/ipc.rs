@@ -33,6 +33,20 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["traceme"] => sys!(SYS_ptrace, PTRACE_TRACEME, 0, 0, 0).map(drop),
         ["vm-read", pid] => vm_read(number(pid)),
         ["prlimit", pid] => set_limit(number(pid)),
+        ["renice", pid] => sys!(SYS_setpriority, libc::PRIO_PROCESS, number(pid), 1).map(drop),
+        ["set-affinity", pid] => {
+            let processors = [u64::MAX; 16];
+            let size = size_of_val(&processors);
+            sys!(
+                SYS_sched_setaffinity,
+                number(pid),
+                size,
+                processors.as_ptr()
+            )
+            .map(drop)
+        }
+        // best effort, in the middle
+        ["set-ioprio", pid] => sys!(SYS_ioprio_set, 1, number(pid), (2 << 13) | 4).map(drop),
         ["setown", pid] => {
             on_socket(|fd| sys!(SYS_fcntl, fd, libc::F_SETOWN, number(pid)).map(drop))
         }
@@ -50,6 +64,9 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["unix-seqpacket", name] => connect(name, libc::SOCK_SEQPACKET),
         ["unix-send", name] => send_to(name),
         ["unix-bind", name] => bound(name, SOCK_STREAM).map(drop),
+        ["unix-serve", name] => bound(name, SOCK_STREAM)
+            .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
+            .and_then(|()| crate::perform(&["up", "await", "/no such file"])),
         ["unix-self", name] => bound(name, SOCK_STREAM)
             .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
             .and_then(|()| connect(name, SOCK_STREAM)),

@@ -1,0 +1,314 @@
+//! Domain ipc on a real kernel: a subject does nothing to processes of others, everything to its own, and
+//! takes no more by a descriptor than it may open.
+
+#![allow(clippy::unwrap_used)] // outside of #[test] too: this file is nothing but tests
+
+mod guest;
+
+use std::fs::File;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::process::Stdio;
+
+use cartouche::bpf::sys::{operation, reason};
+use guest::{Program, USERS};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+
+const SIGNAL: u32 = operation::OP_SIGNAL.0;
+const TRACE: u32 = operation::OP_TRACE.0;
+const UNIX: u32 = operation::OP_IPC_UNIX.0;
+
+/// What a process can do to another, that would work for root outside.
+const ON_OTHERS: [(&str, u32); 14] = [
+    ("kill-0 PID", SIGNAL),
+    ("tgkill PID", SIGNAL),
+    ("pidfd-signal PID", SIGNAL),
+    ("setown PID", SIGNAL),
+    ("setown-other PID", SIGNAL),
+    ("ioctl-setown PID", SIGNAL),
+    ("prlimit PID", SIGNAL),
+    ("renice PID", SIGNAL),
+    ("set-affinity PID", SIGNAL),
+    ("set-ioprio PID", SIGNAL),
+    ("pidfd-getfd PID", TRACE),
+    ("ptrace PID", TRACE),
+    ("vm-read PID", TRACE),
+    ("kill PID", SIGNAL),
+];
+
+#[test]
+fn nothing_is_done_to_a_process_of_others() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let outsider = guest.outsider();
+        for uid in USERS {
+            let mut bystander = Program::from(outsider.path.as_str());
+            bystander.uid = uid;
+            let waiting = format!("up await {room}/never");
+            let mut stranger = bystander.spawn(&waiting);
+            let other_subject = guest.subject("").by(uid);
+            let mut other = other_subject.spawn(&waiting);
+            assert_eq!((stranger.line(), other.line()), ("up".into(), "up".into()));
+            let subject = guest.subject("").by(uid);
+            for (act, wanted) in ON_OTHERS {
+                for pid in [stranger.pid(), other.pid()] {
+                    subject.may_not(&act.replace("PID", &pid.to_string()));
+                    let denials = subject.denials();
+                    let told: Vec<_> = denials
+                        .iter()
+                        .filter(|d| d.operation == wanted)
+                        .collect();
+                    assert!(!told.is_empty(), "{act}: {denials:?}");
+                    assert_eq!(told[0].reason, reason::REASON_NEVER.0);
+                    if !act.starts_with("ioctl") && act != "setown-other PID" {
+                        assert_eq!(told[0].object, pid.to_string(), "{act}");
+                    }
+                }
+            }
+        }
+        // the control: root outside may all of it, the last of which ends the process
+        for (act, _) in ON_OTHERS {
+            let mut victim = outsider.spawn(&format!("up await {room}/never"));
+            assert_eq!(victim.line(), "up");
+            outsider.is_not_refused(&act.replace("PID", &victim.pid().to_string()));
+        }
+    });
+}
+
+#[test]
+fn the_parent_outside_is_a_process_of_others() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            subject.may_not("kill-parent, traceme");
+        }
+        let outsider = guest.outsider();
+        outsider.may("kill-parent, traceme");
+    });
+}
+
+#[test]
+fn what_proc_tells_of_a_process_of_others_is_refused() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let mut stranger = guest.outsider().spawn(&format!("up await {room}/never"));
+        assert_eq!(stranger.line(), "up");
+        let pid = stranger.pid();
+        let subject = guest.subject("fs:read /proc/**\nfs:write /proc/**\ncode:generate");
+        for name in ["mem", "environ", "maps"] {
+            let lines = subject.run(&format!("open-read /proc/{pid}/{name}"));
+            assert!(
+                ["EPERM", "EACCES"].contains(&lines[0].as_str()),
+                "{name}: {lines:?}"
+            );
+            guest
+                .outsider()
+                .may(&format!("open-read /proc/{pid}/{name}"));
+        }
+        subject.may(&format!("open-read /proc/{pid}/status"));
+        assert!(
+            subject
+                .denials()
+                .iter()
+                .all(|denial| denial.operation == TRACE)
+        );
+    });
+}
+
+#[test]
+fn inside_the_own_subject_all_is_free() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            subject.may(
+                "kill-self, kill-child, ptrace-child, fork kill-parent, fork fork kill-parent",
+            );
+            subject.may("setown-self, setsig");
+            let mut other = subject.spawn(&format!("up await {room}/never"));
+            assert_eq!(other.line(), "up");
+            for (act, _) in ON_OTHERS {
+                // whose descriptors signal whom is decided by the number alone: only oneself
+                if act.contains("setown")
+                    || (uid != 0 && ["ptrace PID", "vm-read PID", "pidfd-getfd PID"].contains(&act))
+                {
+                    continue;
+                }
+                let lines = subject.run(&act.replace("PID", &other.pid().to_string()));
+                // tracing takes CAP_SYS_PTRACE here (Yama), and a subject has no Linux capability
+                assert!(
+                    lines == ["ok"]
+                        || act == "vm-read PID"
+                        || (lines == ["EPERM"]
+                            && subject
+                                .denials()
+                                .iter()
+                                .all(|d| d.operation == operation::OP_LINUX_CAPABILITY.0)),
+                    "{act}: {lines:?}"
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn unix_sockets_of_others_are_refused() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        let outsider = guest.outsider();
+        let _stream = UnixListener::bind(format!("{room}/stream")).unwrap();
+        let _datagram = UnixDatagram::bind(format!("{room}/datagram")).unwrap();
+        for name in ["stream", "datagram"] {
+            outsider.may(&format!("chmod 0o777 {room}/{name}"));
+        }
+        let mut abstracts = outsider.spawn("unix-serve @cartouche-stream");
+        assert_eq!(abstracts.line(), "up");
+        let acts = [
+            format!("unix-connect {room}/stream"),
+            format!("unix-send {room}/datagram"),
+            "unix-connect @cartouche-stream".to_owned(),
+        ];
+        for uid in USERS {
+            let subject = guest
+                .subject(&format!(
+                    "fs:read {room}/**\nfs:write {room}/**\nfs:create {room}/**"
+                ))
+                .by(uid);
+            for act in &acts {
+                subject.may_not(act);
+                let denials = subject.denials();
+                assert_eq!(
+                    (denials.len(), denials[0].operation),
+                    (1, UNIX),
+                    "{act}: {denials:?}"
+                );
+            }
+        }
+        for act in &acts {
+            outsider.may(act);
+        }
+    });
+}
+
+#[test]
+fn another_subject_s_unix_socket_is_one_of_others() {
+    guest::run(|guest| {
+        let server = guest.subject("");
+        let client = guest.subject("");
+        let mut serving = server.spawn("unix-serve @cartouche-server");
+        assert_eq!(serving.line(), "up");
+
+        client.may_not("unix-connect @cartouche-server");
+        server.may("unix-connect @cartouche-server");
+    });
+}
+
+#[test]
+fn unix_sockets_of_its_own_are_free() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &[]);
+            let subject = guest.subject(&format!("fs:create {room}/*")).by(uid);
+            subject.may(&format!(
+                "unix-pair, unix-pair-datagram, unix-self {room}/a, unix-send-self {room}/b"
+            ));
+            subject.may("unix-self @cartouche-own, unix-send-self @cartouche-own, fork unix-pair");
+            // a name in a directory is created there
+            guest
+                .subject("")
+                .by(uid)
+                .may_not(&format!("unix-self {room}/c"));
+        }
+    });
+}
+
+/// Sends a descriptor to the subject's standard input and returns what it says of it.
+fn hands_over(subject: &Program, descriptor: BorrowedFd<'_>) -> String {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors = [descriptor];
+    assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    sendmsg(
+        &ours,
+        &[IoSlice::new(b"x")],
+        &mut control,
+        SendFlags::empty(),
+    )
+    .unwrap();
+    let output = subject
+        .command(&["receive"])
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[test]
+fn a_descriptor_from_others_brings_no_more_than_the_envelope() {
+    guest::run(|guest| {
+        let room = guest.files(&["read", "write", "none"]);
+        let open = |name: &str, write: bool| {
+            File::options()
+                .read(true)
+                .write(write)
+                .open(format!("{room}/{name}"))
+                .unwrap()
+        };
+        let (pipe, _writer) = std::io::pipe().unwrap();
+        let memory = memfd_create("memory", MemfdFlags::CLOEXEC).unwrap();
+        let (socket, _peer) = UnixStream::pair().unwrap();
+        let counter = eventfd(0, EventfdFlags::empty()).unwrap();
+        let device = File::open("/dev/null").unwrap();
+        let kernel_log = File::open("/dev/kmsg").unwrap();
+        for uid in USERS {
+            let subject = guest
+                .subject(&format!(
+                    "fs:read {room}/read {room}/write /dev/**\nfs:write {room}/write"
+                ))
+                .by(uid);
+            let takes = |descriptor: BorrowedFd<'_>| hands_over(&subject, descriptor);
+
+            assert_eq!(takes(open("read", false).as_fd()), "ok");
+            assert_eq!(takes(open("write", true).as_fd()), "ok");
+            assert_eq!(takes(open("read", true).as_fd()), "EBADF");
+            assert_eq!(takes(open("none", false).as_fd()), "EBADF");
+            assert_eq!(takes(pipe.as_fd()), "ok");
+            assert_eq!(takes(memory.as_fd()), "ok");
+            assert_eq!(takes(device.as_fd()), "ok");
+            assert_eq!(takes(kernel_log.as_fd()), "EBADF");
+            assert_eq!(takes(socket.as_fd()), "EBADF");
+            assert_eq!(takes(counter.as_fd()), "EBADF");
+            let denials = subject.denials();
+            assert_eq!(denials.len(), 5, "{denials:?}");
+        }
+        let outsider = guest.outsider();
+        for descriptor in [socket.as_fd(), counter.as_fd(), open("none", true).as_fd()] {
+            assert_eq!(hands_over(&outsider, descriptor), "ok");
+        }
+    });
+}
+
+#[test]
+fn what_it_inherited_is_its_own() {
+    guest::run(|guest| {
+        let room = guest.files(&["input", "output"]);
+        let subject = guest.subject("");
+        let status = subject
+            .command(&["say", "written"])
+            .stdin(File::open(format!("{room}/input")).unwrap())
+            .stdout(File::create(format!("{room}/output")).unwrap())
+            .status()
+            .unwrap();
+
+        assert!(status.success());
+        assert_eq!(
+            std::fs::read_to_string(format!("{room}/output")).unwrap(),
+            "written\nok\n"
+        );
+        assert!(subject.denials().is_empty());
+    });
+}
