@@ -46,7 +46,7 @@ struct label {
 };
 
 /* Flags of a subject. */
-#define SUBJECT_SCRIPT 1u /* starts with #!: bound to its admitted path as well */
+#define SUBJECT_SCRIPT 1u   /* starts with #!: bound to its admitted path as well */
 #define SUBJECT_EXAMINED 2u /* being hashed: nobody writes to it, and it is nobody's yet */
 
 struct subject {
@@ -70,7 +70,7 @@ struct claim {
 
 /* Who has a slot. For the daemon's memory only. */
 struct holder {
-	__u64 lost_told; /* of slot_counts.lost, what the audit has been told */
+	__u64 lost_told;     /* of slot_counts.lost, what the audit has been told */
 	__u8 name[RULE_MAX]; /* an artifact's id, or file: and a file's name; NUL-padded */
 };
 
@@ -184,9 +184,10 @@ enum domain {
 struct slot_counts {
 	__u64 denied[DOMAINS];
 	__u64 would_deny[DOMAINS];
-	__u64 lost;   /* ring full or budget spent */
-	__u64 window; /* the second (boot time) that `spent` belongs to */
-	__u64 spent;
+	__u64 lost;	       /* ring full or budget spent */
+	__u64 window;	       /* the second (boot time) that `spent` belongs to */
+	__u64 spent;	       /* records in it, by the subject's own tasks */
+	__u64 strangers_spent; /* by others: they must not use up what the subject's acts need */
 	__u64 silent; /* denied, and deliberately no record: the kernel asked with "no audit" */
 };
 

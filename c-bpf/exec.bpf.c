@@ -416,22 +416,33 @@ static __always_inline bool implies_exec(void)
 	return bpf_get_current_task_btf()->personality & READ_IMPLIES_EXEC;
 }
 
+/*
+ * Whether execve maps on behalf of the new image: also what it maps only to be read comes from a
+ * file that no open has judged, the dynamic linker that the program names.
+ */
+static __always_inline bool starting(void)
+{
+	return BPF_CORE_READ_BITFIELD(bpf_get_current_task_btf(), in_execve);
+}
+
 SEC("lsm/mmap_file")
 int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long prot,
 	     unsigned long flags)
 {
 	struct bearer bearer;
 	__u64 address = 0;
+	bool generates;
 
 	if (!subject(&bearer))
 		return 0;
-	if (!(prot & PROT_EXEC) && !implies_exec())
-		return 0;
 	/* 6.12 takes `file` for never NULL and drops a plain test; anonymous mappings have none */
 	bpf_probe_read_kernel(&address, sizeof(address), &ctx[0]);
-	return judge_code(&bearer, address, (prot & PROT_WRITE) || !address || implies_exec())
-		       ? -EPERM
-		       : 0;
+	generates = implies_exec();
+	if (prot & PROT_EXEC)
+		generates |= (prot & PROT_WRITE) || !address;
+	else if (!generates && !(address && starting()))
+		return 0;
+	return judge_code(&bearer, address, generates) ? -EPERM : 0;
 }
 
 SEC("lsm/file_mprotect")

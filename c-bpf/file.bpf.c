@@ -339,12 +339,18 @@ int inode_setattr(unsigned long long *ctx)
 	struct iattr *attr;
 	struct dentry *dentry;
 	__u32 valid;
+	__u64 inode;
 
-	if (outside())
-		return 0;
 	attr = setattr_iattr(ctx);
 	dentry = setattr_dentry(ctx);
 	valid = BPF_CORE_READ(attr, ia_valid);
+	/* overlayfs cuts the file in its upper layer without asking the path hooks about that one
+	 */
+	inode = inode_of(address_of(dentry));
+	if ((valid & ATTR_SIZE) && write_blocked(inode))
+		return refuse_pinned(inode, 0, 0) ? -EPERM : 0;
+	if (outside())
+		return 0;
 	if (valid & (ATTR_ELSEWHERE | ATTR_FORCE))
 		return 0;
 	return judge_noted(address_of(dentry)) ? -EPERM : 0;
@@ -585,6 +591,17 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 		return 0;
 	if (!in_force(&bearer))
 		return refuse_flatly(&bearer, RIGHT_WRITE, dentry, mount) ? -EPERM : 0;
+	switch (command & IOC_TYPE_AND_NUMBER) {
+	/* makes and removes whole trees past the path hooks, under names that no rule has foreseen
+	 */
+	case BTRFS_SNAP_CREATE:
+	case BTRFS_SUBVOL_CREATE:
+	case BTRFS_SNAP_DESTROY:
+	case BTRFS_SNAP_CREATE_V2:
+	case BTRFS_SUBVOL_CREATE_V2:
+	case BTRFS_SNAP_DESTROY_V2:
+		return refuse_flatly(&bearer, RIGHT_CREATE, dentry, mount) ? -EPERM : 0;
+	}
 	switch (command) {
 	case TIOCSTI:
 	case TIOCLINUX:

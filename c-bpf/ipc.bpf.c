@@ -54,6 +54,14 @@ int BPF_PROG(task_kill, struct task_struct *target, void *info, int signal)
 	return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false) ? -EPERM : 0;
 }
 
+/*
+ * Whether a subject may trace one of its own: who traces also writes to pages that are executable.
+ */
+static __always_inline bool may_trace(const struct bearer *bearer)
+{
+	return bearer->flags & PLAN_CODE_GENERATE;
+}
+
 /* ptrace, process_vm_*, /proc/PID/{mem,maps,root,ns}, pidfd_getfd. */
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
@@ -62,7 +70,8 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, child))
+	if (in_force(&bearer) && same_subject(&bearer, child) &&
+	    (!(mode & PTRACE_MODE_ATTACH) || may_trace(&bearer)))
 		return 0;
 	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(child, tgid),
 			     mode & PTRACE_MODE_NOAUDIT)
@@ -77,7 +86,7 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, parent))
+	if (in_force(&bearer) && same_subject(&bearer, parent) && may_trace(&bearer))
 		return 0;
 	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(parent, tgid), false) ? -EPERM : 0;
 }
@@ -108,6 +117,17 @@ OTHERS_HOOK(task_setscheduler)
 OTHERS_HOOK(task_movememory)
 OTHERS_HOOK(task_setpgid)
 
+/* The number of the current process in its own PID namespace. */
+static __always_inline int own_number(void)
+{
+	struct pid *pid = BPF_CORE_READ(bpf_get_current_task_btf(), signal, pids[PIDTYPE_TGID]);
+	__u32 level = BPF_CORE_READ(pid, level);
+	struct upid *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
+			    (__u64)level * bpf_core_type_size(struct upid);
+
+	return BPF_CORE_READ(upid, nr);
+}
+
 /* A descriptor's owner is signalled without task_kill: only oneself may be made the owner. */
 SEC("lsm/file_fcntl")
 int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long argument)
@@ -119,9 +139,7 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long 
 	if (command != F_SETOWN && command != F_SETOWN_EX && command != F_SETSIG)
 		return 0;
 	if (command != F_SETOWN_EX && in_force(&bearer)) {
-		int own = bpf_get_current_pid_tgid() >> 32;
-
-		if (command == F_SETSIG || (int)argument == own || (int)argument == 0)
+		if (command == F_SETSIG || (int)argument == own_number() || (int)argument == 0)
 			return 0;
 	}
 	return refuse_flatly(&bearer, OP_SIGNAL, (__u32)argument, false) ? -EPERM : 0;
@@ -182,6 +200,9 @@ int BPF_PROG(file_receive, struct file *file)
 			place.wanted |= BIT(RIGHT_READ);
 		if (f_mode & FMODE_WRITE)
 			place.wanted |= BIT(RIGHT_WRITE);
+		/* access mode 3, as in file_open; O_PATH gives no access at all */
+		if (!place.wanted && !(f_mode & FMODE_PATH))
+			place.wanted = BIT(RIGHT_READ) | BIT(RIGHT_WRITE);
 		return judge(&bearer, &place) ? -EPERM : 0;
 	}
 	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);

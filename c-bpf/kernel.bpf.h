@@ -35,6 +35,7 @@ typedef _Bool bool;
 /* include/linux/fs.h */
 #define FMODE_READ 0x1
 #define FMODE_WRITE 0x2
+#define FMODE_PATH 0x4000
 #define FMODE_EXEC_FLAG 0x20
 #define FMODE_CREATED 0x100000
 #define ATTR_SIZE (1 << 3)
@@ -58,6 +59,14 @@ typedef _Bool bool;
 #define FS_IOC_SETVERSION 0x40087602
 #define EXT4_IOC_SETVERSION 0x40086604
 #define FS_IOC_SET_ENCRYPTION_POLICY 0x800c6613
+/* include/uapi/linux/btrfs.h: type and number of a command, whatever the size of its argument */
+#define IOC_TYPE_AND_NUMBER 0xffff
+#define BTRFS_SNAP_CREATE 0x9401
+#define BTRFS_SUBVOL_CREATE 0x940e
+#define BTRFS_SNAP_DESTROY 0x940f
+#define BTRFS_SNAP_CREATE_V2 0x9417
+#define BTRFS_SUBVOL_CREATE_V2 0x9418
+#define BTRFS_SNAP_DESTROY_V2 0x943f
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541c
 #define FIOSETOWN 0x8901
@@ -70,7 +79,8 @@ typedef _Bool bool;
 #define MAP_PRIVATE 0x2
 #define VM_EXEC 0x4
 #define READ_IMPLIES_EXEC 0x0400000
-/* include/uapi/linux/sched.h, include/linux/binfmts.h */
+/* include/uapi/linux/sched.h, include/linux/pid.h, include/linux/binfmts.h */
+#define PIDTYPE_TGID 1
 #define CLONE_THREAD 0x00010000
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
@@ -85,6 +95,7 @@ typedef _Bool bool;
 #define IPPROTO_UDP 17
 /* include/linux/security.h, ptrace.h */
 #define CAP_OPT_NOAUDIT 2
+#define PTRACE_MODE_ATTACH 0x02
 #define PTRACE_MODE_NOAUDIT 0x04
 #define SIGKILL 9
 
@@ -121,7 +132,15 @@ struct seqcount {
 	unsigned int sequence;
 };
 
-struct pid;
+/* include/linux/pid.h: one number for each namespace, the innermost at `level` */
+struct upid {
+	int nr;
+};
+
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
 
 /* fs/proc/internal.h */
 struct proc_inode {
@@ -204,6 +223,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	unsigned int personality;
+	unsigned int in_execve : 1;
 	struct task_struct *group_leader;
 	struct task_struct *real_parent;
 	struct task_struct *parent;

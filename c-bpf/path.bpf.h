@@ -141,7 +141,7 @@ static __always_inline __u64 proc_pid(__u64 address, __u64 parent)
 /* The struct pid of the current process. */
 static __always_inline __u64 own_pid(void)
 {
-	return (__u64)current_task()->signal->pids[1];
+	return (__u64)current_task()->signal->pids[PIDTYPE_TGID];
 }
 
 /* bpf_loop takes a pointer to the stack only. */

@@ -121,8 +121,10 @@ static __always_inline int tell(const struct bearer *bearer, const struct attemp
 	if (count->window != second) {
 		count->window = second;
 		count->spent = 0;
+		count->strangers_spent = 0;
 	}
-	if (__sync_fetch_and_add(&count->spent, 1) >= EVENT_BUDGET) {
+	if (__sync_fetch_and_add(outside() ? &count->strangers_spent : &count->spent, 1) >=
+	    EVENT_BUDGET) {
 		__sync_fetch_and_add(&count->lost, 1);
 		return deny;
 	}

@@ -311,6 +311,7 @@ fn making_code_needs_code_generate() {
                 "imply-exec",
                 "write-own-memory",
                 "exec-memfd code say made",
+                "ptrace-child",
             ] {
                 let act = act.replace('F', &format!("{room}/file"));
                 without.may_not(&act);
@@ -322,6 +323,72 @@ fn making_code_needs_code_generate() {
                 );
             }
         }
+    });
+}
+
+/// An ELF file of one segment that maps the whole file readable, and asks for a dynamic linker.
+fn elf(linker: Option<&str>) -> Vec<u8> {
+    let mut text = linker.unwrap_or_default().as_bytes().to_vec();
+    text.push(0);
+    let segments: &[(u32, u32, u64)] = match linker {
+        Some(_) => &[(3, 4, text.len() as u64), (1, 5, 4096)],
+        None => &[(1, 4, 4096)],
+    };
+    let start = 64 + 56 * segments.len() as u64;
+    let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+    file.extend([3, 0, 62, 0, 1, 0, 0, 0]); // ET_DYN, x86-64
+    file.extend([start, 64, 0].map(u64::to_le_bytes).concat());
+    file.extend([
+        0,
+        0,
+        0,
+        0,
+        64,
+        0,
+        56,
+        0,
+        segments.len() as u8,
+        0,
+        64,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]);
+    for (kind, flags, size) in segments {
+        let offset = if *kind == 3 { start } else { 0 };
+        file.extend([kind, flags].map(|word| word.to_le_bytes()).concat());
+        file.extend(
+            [offset, offset, offset, *size, *size, 4096]
+                .map(u64::to_le_bytes)
+                .concat(),
+        );
+    }
+    file.extend(text);
+    file.resize(4096, 0);
+    file
+}
+
+#[test]
+fn starting_a_program_maps_no_linker_beyond_the_envelope_not_even_to_read_it() {
+    guest::run(|guest| {
+        let room = guest.files(&["linker", "program"]);
+        let (linker, program) = (format!("{room}/linker"), format!("{room}/program"));
+        std::fs::write(&linker, elf(None)).unwrap();
+        std::fs::write(&program, elf(Some(&linker))).unwrap();
+        let runs = format!("process:exec {program}\ncode:load {program}");
+        let subject = guest.subject(&runs);
+        let loads = guest.subject(&format!("{runs}\ncode:load {linker}"));
+
+        // both end in the linker that has no code; only one of them has seen it
+        subject.run(&format!("exec {program}"));
+        let denials = subject.denials();
+        assert_eq!(denials.len(), 1, "{denials:?}");
+        assert_eq!(denials[0].what(), (right::RIGHT_LOAD.0, linker.as_str()));
+        loads.run(&format!("exec {program}"));
+        assert_eq!(loads.denials(), []);
+        assert_eq!(loads.uses(&format!("code:load {linker}")), 1);
     });
 }
 
@@ -673,6 +740,23 @@ fn every_refusal_is_counted_also_those_without_a_record() {
             totals.denied,
             "{totals:?}"
         );
+    });
+}
+
+#[test]
+fn strangers_do_not_use_up_the_records_of_a_subject() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let subject = guest.subject("");
+        let outsider = guest.outsider();
+
+        outsider.may_not(&format!("repeat 2000 open-write {}", subject.path));
+        subject.may_not(&format!("repeat 250 open-read {room}/file"));
+
+        let denials = subject.denials();
+        let own = denials.iter().filter(|d| d.exe == subject.path).count();
+        assert!(subject.totals().lost > 0);
+        assert_eq!(own, 250);
     });
 }
 

@@ -7,7 +7,8 @@ use std::fs;
 use std::os::unix::fs::symlink;
 
 use cartouche::bpf::sys;
-use guest::{ROOM, USERS};
+use cartouche::enforcer::Mode;
+use guest::{Program, ROOM, Subject, USERS};
 
 const READ: u32 = sys::right::RIGHT_READ.0;
 const WRITE: u32 = sys::right::RIGHT_WRITE.0;
@@ -626,21 +627,26 @@ fn nothing_is_opened_on_a_mount_that_is_gone() {
     });
 }
 
+/// Mounts low/ and up/ of a room, one over the other, at merged/.
+fn mount_overlay(room: &str) {
+    let script = format!(
+        "modprobe overlay; mount -t overlay -o lowerdir={room}/low,upperdir={room}/up,workdir={room}/work \
+         none {room}/merged"
+    );
+    let status = std::process::Command::new("sh")
+        .args(["-c", &script])
+        .status()
+        .unwrap();
+    assert!(status.success());
+}
+
 #[test]
 fn an_overlay_is_judged_by_its_own_names() {
     guest::run(|guest| {
         let room = guest.files(&[
             "low/", "up/", "work/", "merged/", "low/1", "low/2", "low/3", "low/4",
         ]);
-        let script = format!(
-            "modprobe overlay; mount -t overlay -o lowerdir={room}/low,upperdir={room}/up,workdir={room}/work \
-             none {room}/merged"
-        );
-        let status = std::process::Command::new("sh")
-            .args(["-c", &script])
-            .status()
-            .unwrap();
-        assert!(status.success());
+        mount_overlay(&room);
         let m = format!("{room}/merged");
         let subject = guest.subject(
             &["fs:read", "fs:write", "fs:create", "fs:delete"]
@@ -703,6 +709,62 @@ fn nobody_writes_to_an_admitted_executable() {
             "rename {0} {room}/x, rename {room}/x {0}",
             subject.path
         ));
+    });
+}
+
+#[test]
+fn nobody_writes_to_an_admitted_executable_through_an_overlay() {
+    guest::run(|guest| {
+        let room = guest.files(&["low/", "up/", "work/", "merged/", "up/other"]);
+        let program = Program::copy(&format!("{room}/up/program"));
+        let subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
+        let size = fs::metadata(&subject.path).unwrap().len();
+        mount_overlay(&room);
+        let outsider = guest.outsider();
+
+        for act in ["truncate", "open-truncate", "open-write"] {
+            outsider.may_not(&format!("{act} {room}/merged/program"));
+            outsider.may(&format!("{act} {room}/merged/other"));
+        }
+        assert_eq!(fs::metadata(&subject.path).unwrap().len(), size);
+        assert!(
+            subject
+                .denials()
+                .iter()
+                .all(|d| d.operation == sys::operation::OP_PINNED.0)
+        );
+        let _ = std::process::Command::new("umount")
+            .arg(format!("{room}/merged"))
+            .status();
+    });
+}
+
+#[test]
+fn no_subject_makes_or_removes_subvolumes_of_btrfs() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let all = ["read", "write", "create", "delete"];
+        let subject = guest.subject(&all.map(|right| format!("fs:{right} {room}/**")).join("\n"));
+
+        for command in [
+            0x5000_9401_u32,
+            0x5000_940e,
+            0x5000_940f,
+            0x5000_9417,
+            0x5000_9418,
+            0x5000_943f,
+        ] {
+            subject.may_not(&format!("ioctl {room} {command}"));
+            assert_eq!(
+                subject.denials()[0].what(),
+                (sys::right::RIGHT_CREATE.0, room.as_str())
+            );
+            guest
+                .outsider()
+                .gets(&format!("ioctl {room} {command}"), "ENOTTY");
+        }
+        // FICLONE has the same type: two files that were opened
+        subject.gets(&format!("ioctl {room}/file {}", 0x4004_9409_u32), "EBADF");
     });
 }
 

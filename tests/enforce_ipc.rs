@@ -57,10 +57,7 @@ fn nothing_is_done_to_a_process_of_others() {
                 for pid in [stranger.pid(), other.pid()] {
                     subject.may_not(&act.replace("PID", &pid.to_string()));
                     let denials = subject.denials();
-                    let told: Vec<_> = denials
-                        .iter()
-                        .filter(|d| d.operation == wanted)
-                        .collect();
+                    let told: Vec<_> = denials.iter().filter(|d| d.operation == wanted).collect();
                     assert!(!told.is_empty(), "{act}: {denials:?}");
                     assert_eq!(told[0].reason, reason::REASON_NEVER.0);
                     if !act.starts_with("ioctl") && act != "setown-other PID" {

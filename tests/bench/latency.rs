@@ -68,7 +68,10 @@ fn measure(native: &str) -> Result<(), Box<dyn Error>> {
 
     let begun = Instant::now();
     for name in first {
-        fs::rename(format!("{STAGED}/{name}.toml"), format!("{POLICIES}/{name}.toml"))?;
+        fs::rename(
+            format!("{STAGED}/{name}.toml"),
+            format!("{POLICIES}/{name}.toml"),
+        )?;
     }
     daemon.come_to(ADMITTED)?;
     let admitting = begun.elapsed();
@@ -91,7 +94,10 @@ fn measure(native: &str) -> Result<(), Box<dyn Error>> {
     let here = work()?.as_nanos() as f64;
     let native: f64 = native.parse()?;
 
-    println!("Daemon, {ADMITTED} artifacts admitted (all at once, in {:.1} s)", admitting.as_secs_f64());
+    println!(
+        "Daemon, {ADMITTED} artifacts admitted (all at once, in {:.1} s)",
+        admitting.as_secs_f64()
+    );
     let milliseconds = |time: Duration| time.as_secs_f64() * 1e3;
     let p99 = milliseconds(percentile(&times, 99));
     println!(

@@ -19,6 +19,11 @@ const XATTR: &str = "user.cartouche";
 
 pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
+        ["ioctl", path, command] => {
+            let nothing = [0_u64; 1024];
+            open(path, libc::O_RDONLY, 0)
+                .and_then(|fd| sys!(SYS_ioctl, fd, number(command), nothing.as_ptr()).map(drop))
+        }
         ["open-read", path] => open(path, libc::O_RDONLY | libc::O_NONBLOCK, 0).map(drop),
         ["open-write", path] => open(path, libc::O_WRONLY | libc::O_NONBLOCK, 0).map(drop),
         ["open-both", path] => open(path, libc::O_RDWR | libc::O_NONBLOCK, 0).map(drop),
