@@ -118,6 +118,20 @@ static __always_inline bool subject(struct bearer *bearer)
 	return bearer_of(bpf_get_current_task_btf()->group_leader, bearer);
 }
 
+/* The same where there is no task storage. */
+static __always_inline bool mirrored_subject(struct bearer *bearer)
+{
+	__u64 leader = address_of(bpf_get_current_task_btf()->group_leader);
+	__u32 *slot = bpf_map_lookup_elem(&mirror, &leader);
+
+	*bearer = (struct bearer){};
+	if (!slot || !*slot)
+		return false;
+	bearer->slot = *slot;
+	read_slot(bearer);
+	return true;
+}
+
 /* Whether a plan may be asked at all; else the reason why everything is denied. */
 static __always_inline bool in_force(const struct bearer *bearer)
 {

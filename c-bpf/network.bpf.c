@@ -381,19 +381,6 @@ int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
  * cgroup programs at the root: MSG_FASTOPEN reaches no LSM connect hook, addressed datagrams no
  * other hook that outsiders do not pay. No task storage here: the label comes from the mirror.
  */
-static __always_inline bool mirrored_subject(struct bearer *bearer)
-{
-	__u64 leader = address_of(bpf_get_current_task_btf()->group_leader);
-	__u32 *slot = bpf_map_lookup_elem(&mirror, &leader);
-
-	*bearer = (struct bearer){};
-	if (!slot || !*slot)
-		return false;
-	bearer->slot = *slot;
-	read_slot(bearer);
-	return true;
-}
-
 static __always_inline bool told_before(struct bpf_sock_addr *ctx)
 {
 	struct bpf_sock *sk = ctx->sk;

@@ -93,8 +93,9 @@ static __always_inline int tell(const struct bearer *bearer, const struct attemp
 	__u8 reason = attempt->reason;
 	struct slot_counts *count;
 	struct event *event;
+	struct bearer actor;
 	__u32 slot, domain;
-	__u64 second;
+	__u64 second, *spent;
 	bool deny;
 
 	deny = true;
@@ -123,8 +124,8 @@ static __always_inline int tell(const struct bearer *bearer, const struct attemp
 		count->spent = 0;
 		count->strangers_spent = 0;
 	}
-	if (__sync_fetch_and_add(outside() ? &count->strangers_spent : &count->spent, 1) >=
-	    EVENT_BUDGET) {
+	spent = mirrored_subject(&actor) ? &count->spent : &count->strangers_spent;
+	if (__sync_fetch_and_add(spent, 1) >= EVENT_BUDGET) {
 		__sync_fetch_and_add(&count->lost, 1);
 		return deny;
 	}

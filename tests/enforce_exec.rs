@@ -756,7 +756,7 @@ fn strangers_do_not_use_up_the_records_of_a_subject() {
         let denials = subject.denials();
         let own = denials.iter().filter(|d| d.exe == subject.path).count();
         assert!(subject.totals().lost > 0);
-        assert_eq!(own, 250);
+        assert_eq!(own, 250, "{:?} {:?}", denials.last(), subject.totals());
     });
 }
 
