@@ -104,21 +104,11 @@ static __always_inline __u64 inode_of(__u64 dentry)
 	return (__u64)BPF_CORE_READ((struct dentry *)dentry, d_inode);
 }
 
-static __always_inline bool on_devpts(__u64 dentry)
-{
-	return BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) == DEVPTS_SUPER_MAGIC;
-}
-
 static __always_inline __u16 mode_of(__u64 dentry)
 {
 	struct inode *inode = (void *)inode_of(dentry);
 
 	return inode ? BPF_CORE_READ(inode, i_mode) : 0;
-}
-
-static __always_inline bool is_device(__u16 mode)
-{
-	return (mode & S_IFMT) == S_IFCHR || (mode & S_IFMT) == S_IFBLK;
 }
 
 /* /proc/PID/mem writes through read-only and executable pages: that is making code. */

@@ -41,6 +41,16 @@ struct place {
 	__u8 pad[5];
 };
 
+static __always_inline bool is_device(__u16 mode)
+{
+	return (mode & S_IFMT) == S_IFCHR || (mode & S_IFMT) == S_IFBLK;
+}
+
+static __always_inline bool on_devpts(__u64 dentry)
+{
+	return BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) == DEVPTS_SUPER_MAGIC;
+}
+
 static __always_inline struct file_rule *find_rule(const struct bearer *bearer,
 						   struct scratch *scratch, __u32 at)
 {

@@ -72,6 +72,24 @@ fn listing_a_directory_needs_fs_read() {
 }
 
 #[test]
+fn watching_a_path_needs_fs_read() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes/", "no/", "yes/file", "no/file"]);
+        for uid in USERS {
+            let subject = guest.subject(&format!("fs:read {room}/yes/**")).by(uid);
+            subject.may(&format!("inotify {room}/yes, inotify {room}/yes/file"));
+            subject.may_not(&format!("inotify {room}/no, inotify {room}/no/file"));
+            let denials = subject.denials();
+            assert_eq!(denials.len(), 2, "{denials:?}");
+            assert_eq!(
+                denials[1].what(),
+                (READ, format!("{room}/no/file").as_str())
+            );
+        }
+    });
+}
+
+#[test]
 fn changing_what_exists_needs_fs_write() {
     guest::run(|guest| {
         for uid in USERS {
@@ -496,6 +514,14 @@ fn flags_of_open_hide_nothing() {
             "open-as-exec {room}/file, reopen-path {room}/file"
         ));
         reader.may_not(&format!("open-write-only {room}/file"));
+        for uid in USERS {
+            let both = format!("fs:read {room}/file\nfs:write {room}/file");
+            let writer = guest.subject(&format!("fs:write {room}/file")).by(uid);
+            let act = format!("open-write-only {room}/file");
+            writer.may_not(&act);
+            assert_eq!(writer.denials()[0].operation, READ);
+            guest.subject(&both).by(uid).may(&act);
+        }
     });
 }
 

@@ -22,7 +22,7 @@ const TRACE: u32 = operation::OP_TRACE.0;
 const UNIX: u32 = operation::OP_IPC_UNIX.0;
 
 /// What a process can do to another, that would work for root outside.
-const ON_OTHERS: [(&str, u32); 14] = [
+const ON_OTHERS: [(&str, u32); 16] = [
     ("kill-0 PID", SIGNAL),
     ("tgkill PID", SIGNAL),
     ("pidfd-signal PID", SIGNAL),
@@ -32,6 +32,8 @@ const ON_OTHERS: [(&str, u32); 14] = [
     ("prlimit PID", SIGNAL),
     ("renice PID", SIGNAL),
     ("set-affinity PID", SIGNAL),
+    ("set-scheduler PID", SIGNAL),
+    ("set-attributes PID", SIGNAL),
     ("set-ioprio PID", SIGNAL),
     ("pidfd-getfd PID", TRACE),
     ("ptrace PID", TRACE),
@@ -124,7 +126,10 @@ fn inside_the_own_subject_all_is_free() {
             subject.may(
                 "kill-self, kill-child, ptrace-child, fork kill-parent, fork fork kill-parent",
             );
-            subject.may("setown-self, setsig");
+            subject.may("setown-self, setsig, set-group-self, set-group-child");
+            for act in ["renice", "set-affinity", "set-scheduler", "set-attributes"] {
+                subject.may(&format!("{act} 0"));
+            }
             let mut other = subject.spawn(&format!("up await {room}/never"));
             assert_eq!(other.line(), "up");
             for (act, _) in ON_OTHERS {

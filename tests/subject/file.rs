@@ -11,6 +11,7 @@ const FS_IOC_GETFLAGS: u64 = 0x8008_6601;
 const FS_IOC_SETFLAGS: u64 = 0x4008_6602;
 const FS_IOC_FSGETXATTR: u64 = 0x801c_581f;
 const FS_IOC_FSSETXATTR: u64 = 0x401c_5820;
+const FS_IMMUTABLE_FL: u64 = 0x10;
 const FS_NODUMP_FL: u64 = 0x40;
 /// asm-generic/fcntl.h: what execve opens with; no business of open().
 const FMODE_EXEC: i32 = 0x20;
@@ -60,8 +61,10 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["rename-exchange", from, to] => rename(from, to, libc::RENAME_EXCHANGE),
         ["rename-new", from, to] => rename(from, to, libc::RENAME_NOREPLACE),
         ["mkfifo", path] => make_node(path, libc::S_IFIFO | 0o644, 0),
+        ["mkfifo-mode", mode, path] => make_node(path, libc::S_IFIFO | number(mode) as u32, 0),
         ["mksocket", path] => make_node(path, libc::S_IFSOCK | 0o644, 0),
         ["mkchar", path] => make_node(path, libc::S_IFCHR | 0o644, libc::makedev(1, 3)),
+        ["mkwhiteout", path] => make_node(path, libc::S_IFCHR, 0),
         ["mkblock", path] => make_node(path, libc::S_IFBLK | 0o644, libc::makedev(7, 0)),
         ["truncate", path] => sys!(SYS_truncate, c(path).as_ptr(), 1).map(drop),
         ["ftruncate", path] => {
@@ -124,9 +127,23 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             c"system.posix_acl_access".as_ptr()
         )
         .map(drop),
-        ["setflags", path] => set_flags(path),
+        ["setflags", path] => set_flags(path, FS_NODUMP_FL),
+        ["immutable", path] => set_flags(path, FS_IMMUTABLE_FL),
         ["fssetxattr", path] => set_project(path),
         ["otmpfile", directory] => nameless(directory).map(drop),
+        ["otmpfile-mode", mode, directory] => {
+            let flags = libc::O_TMPFILE | libc::O_RDWR;
+            open(directory, flags, number(mode) as u32).map(drop)
+        }
+        ["inotify", path] => sys!(SYS_inotify_init1, 0).and_then(|fd| {
+            sys!(
+                SYS_inotify_add_watch,
+                fd,
+                c(path).as_ptr(),
+                libc::IN_ALL_EVENTS
+            )
+            .map(drop)
+        }),
         ["otmpfile-link", directory, path] => nameless(directory)
             .and_then(|fd| link(&format!("/proc/self/fd/{fd}"), path, AT_SYMLINK_FOLLOW)),
         ["otmpfile-reopen", directory] => {
@@ -224,11 +241,11 @@ fn set_acl(path: &str) -> Done {
     .map(drop)
 }
 
-fn set_flags(path: &str) -> Done {
+fn set_flags(path: &str, more: u64) -> Done {
     let fd = open(path, libc::O_RDONLY, 0)?;
     let mut flags = 0_u64;
     sys!(SYS_ioctl, fd, FS_IOC_GETFLAGS, &raw mut flags)?;
-    flags |= FS_NODUMP_FL;
+    flags |= more;
     sys!(SYS_ioctl, fd, FS_IOC_SETFLAGS, &raw const flags).map(drop)
 }
 

@@ -34,6 +34,24 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["vm-read", pid] => vm_read(number(pid)),
         ["prlimit", pid] => set_limit(number(pid)),
         ["renice", pid] => sys!(SYS_setpriority, libc::PRIO_PROCESS, number(pid), 1).map(drop),
+        ["renice-user", uid] => sys!(SYS_setpriority, libc::PRIO_USER, number(uid), 1).map(drop),
+        ["set-scheduler", pid] => {
+            let priority = 0_i32;
+            sys!(
+                SYS_sched_setscheduler,
+                number(pid),
+                libc::SCHED_BATCH,
+                &raw const priority
+            )
+            .map(drop)
+        }
+        ["set-attributes", pid] => {
+            // size, SCHED_OTHER, no flags, nice 1: linux/sched/types.h
+            let attributes = [48_u32, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
+            sys!(SYS_sched_setattr, number(pid), attributes.as_ptr(), 0).map(drop)
+        }
+        ["set-group-self"] => sys!(SYS_setpgid, 0, 0).map(drop),
+        ["set-group-child"] => with_child(|child| sys!(SYS_setpgid, child, child).map(drop)),
         ["set-affinity", pid] => {
             let processors = [u64::MAX; 16];
             let size = size_of_val(&processors);
@@ -88,15 +106,22 @@ fn parent() -> i64 {
 }
 
 fn kill_child() -> Done {
+    with_child(|_| Ok(()))
+}
+
+/// Does something to a child that waits, and kills it.
+fn with_child(act: impl Fn(i32) -> Done) -> Done {
     let child = unsafe { libc::fork() };
     if child == 0 {
         loop {
             unsafe { libc::pause() };
         }
     }
+    let done = act(child);
     sys!(SYS_kill, child, libc::SIGKILL)?;
     let mut status = 0;
-    sys!(SYS_wait4, child, &raw mut status, 0, 0).map(drop)
+    sys!(SYS_wait4, child, &raw mut status, 0, 0)?;
+    done
 }
 
 fn ptrace_child() -> Done {

@@ -3,11 +3,12 @@
 
 use std::mem::zeroed;
 
-use libc::{AT_FDCWD, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER};
+use libc::{AT_FDCWD, CLONE_NEWNS, CLONE_NEWUSER};
 
 use crate::{Done, Errno, c, number, open, sys};
 
-/// linux/mount.h, linux/keyctl.h, asm-generic/ioctls.h, linux/bpf.h, linux/userfaultfd.h
+/// linux/mount.h, linux/keyctl.h, asm-generic/ioctls.h, linux/bpf.h, linux/userfaultfd.h, linux/kexec.h,
+/// linux/fcntl.h
 const OPEN_TREE_CLONE: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 4;
 const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
@@ -19,6 +20,9 @@ const TIOCLINUX: u64 = 0x541c;
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_GET_NEXT_ID: i32 = 11;
+const USERFAULTFD_IOC_NEW: u64 = 0xaa00;
+const KEXEC_FILE_UNLOAD: u64 = 1;
+const F_SETLEASE: i32 = 1024;
 
 pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
@@ -26,8 +30,13 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["mount-bind", from, at] => mount(from, at, None, libc::MS_BIND),
         ["remount", at] => mount("none", at, None, libc::MS_REMOUNT | libc::MS_RDONLY),
         ["mount-private", at] => mount("none", at, None, libc::MS_PRIVATE),
+        ["move-mount-old", from, to] => mount(from, to, None, libc::MS_MOVE),
         ["umount", at] => sys!(SYS_umount2, c(at).as_ptr(), libc::MNT_DETACH).map(drop),
         ["move-mount", from, to] => open_tree(from).and_then(|fd| move_mount(fd, to)),
+        ["move-mount-opened", from, to] => {
+            open(from, libc::O_PATH, 0).and_then(|fd| move_mount(fd, to))
+        }
+        ["fspick", at] => sys!(SYS_fspick, AT_FDCWD, c(at).as_ptr(), 0).map(drop),
         ["open-tree", from] => open_tree(from).map(drop),
         ["fsopen"] => sys!(SYS_fsopen, c"tmpfs".as_ptr(), 0).map(drop),
         ["mount-setattr", at] => {
@@ -47,10 +56,12 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["unshare-user"] => sys!(SYS_unshare, CLONE_NEWUSER).map(drop),
         ["unshare-user-mount"] => sys!(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS).map(drop),
         ["unshare-mount"] => sys!(SYS_unshare, CLONE_NEWNS).map(drop),
-        ["unshare-net"] => sys!(SYS_unshare, CLONE_NEWNET).map(drop),
+        ["unshare", namespace] => sys!(SYS_unshare, namespace_flag(namespace)).map(drop),
         ["setns", path] => {
             open(path, libc::O_RDONLY, 0).and_then(|fd| sys!(SYS_setns, fd, 0).map(drop))
         }
+        ["setns-process"] => sys!(SYS_pidfd_open, std::process::id(), 0)
+            .and_then(|fd| sys!(SYS_setns, fd, libc::CLONE_NEWUTS).map(drop)),
         ["bpf-map"] => bpf_map(),
         ["bpf-get", path] => bpf_get(path),
         ["bpf-ids"] => {
@@ -63,11 +74,14 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             sys!(SYS_io_uring_setup, 4, parameters.as_mut_ptr()).map(drop)
         }
         ["userfaultfd"] => sys!(SYS_userfaultfd, 1).map(drop), // UFFD_USER_MODE_ONLY
+        ["userfaultfd-device"] => open("/dev/userfaultfd", libc::O_RDWR, 0)
+            .and_then(|fd| sys!(SYS_ioctl, fd, USERFAULTFD_IOC_NEW, 0).map(drop)),
         ["finit-module", path] => open(path, libc::O_RDONLY, 0)
             .and_then(|fd| sys!(SYS_finit_module, fd, c"".as_ptr(), 0).map(drop)),
         ["init-module"] => sys!(SYS_init_module, c"x".as_ptr(), 1, c"".as_ptr()).map(drop),
         ["delete-module"] => sys!(SYS_delete_module, c"no-such-module".as_ptr(), 0).map(drop),
         ["kexec"] => sys!(SYS_kexec_load, 0, 0, 0, 0).map(drop),
+        ["kexec-file"] => sys!(SYS_kexec_file_load, -1, -1, 0, 0, KEXEC_FILE_UNLOAD).map(drop),
         ["key-session"] => sys!(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0).map(drop),
         ["key-add"] => sys!(
             SYS_add_key,
@@ -101,9 +115,17 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["acct"] => sys!(SYS_acct, 0).map(drop),
         ["iopl"] => sys!(SYS_iopl, 3).map(drop),
         ["open-by-handle", path] => open_by_handle(path),
+        ["drop-bounding"] => sys!(SYS_prctl, libc::PR_CAPBSET_DROP, 0, 0, 0, 0).map(drop),
+        ["mark-packets"] => mark_packets(),
+        ["wake-alarm"] => sys!(SYS_timerfd_create, libc::CLOCK_REALTIME_ALARM, 0).map(drop),
+        ["hang-up"] => sys!(SYS_vhangup).map(drop),
+        ["lease", path] => open(path, libc::O_RDONLY, 0)
+            .and_then(|fd| sys!(SYS_fcntl, fd, F_SETLEASE, libc::F_RDLCK).map(drop)),
+        ["file-capability", path] => file_capability(path),
         ["fanotify"] => sys!(SYS_fanotify_init, 0, 0).map(drop),
         ["terminal-inject"] => terminal(TIOCSTI),
         ["terminal-linux"] => terminal(TIOCLINUX),
+        ["terminal-size"] => terminal(libc::TIOCGWINSZ),
         ["mlock-unlimited"] => raise_limit(),
         ["bind-privileged", port] => {
             crate::perform(&["bind", "tcp", &format!("127.0.0.1:{}", number(port))])
@@ -133,6 +155,18 @@ fn move_mount(fd: i64, to: &str) -> Done {
         MOVE_MOUNT_F_EMPTY_PATH
     )
     .map(drop)
+}
+
+fn namespace_flag(name: &str) -> i32 {
+    match name {
+        "pid" => libc::CLONE_NEWPID,
+        "net" => libc::CLONE_NEWNET,
+        "uts" => libc::CLONE_NEWUTS,
+        "ipc" => libc::CLONE_NEWIPC,
+        "cgroup" => libc::CLONE_NEWCGROUP,
+        "time" => 0x80, // CLONE_NEWTIME, linux/sched.h
+        _ => panic!("no such namespace: {name}"),
+    }
 }
 
 /// An array of one word: type, key size, value size, entries.
@@ -186,19 +220,45 @@ fn open_by_handle(path: &str) -> Done {
     .map(drop)
 }
 
-/// On a terminal of its own.
+fn mark_packets() -> Done {
+    let fd = sys!(SYS_socket, libc::AF_INET, libc::SOCK_STREAM, 0)?;
+    let mark = 1_i32;
+    sys!(
+        SYS_setsockopt,
+        fd,
+        libc::SOL_SOCKET,
+        libc::SO_MARK,
+        &raw const mark,
+        4
+    )
+    .map(drop)
+}
+
+/// CAP_CHOWN, to whoever runs it: VFS_CAP_REVISION_2 of linux/capability.h.
+fn file_capability(path: &str) -> Done {
+    let data = [0x0200_0001_u32, 1, 0, 0, 0];
+    sys!(
+        SYS_setxattr,
+        c(path).as_ptr(),
+        c"security.capability".as_ptr(),
+        data.as_ptr(),
+        size_of_val(&data),
+        0
+    )
+    .map(drop)
+}
+
+/// On a terminal of its own, which becomes its controlling one: there, no Linux capability is asked for.
 fn terminal(command: u64) -> Done {
     let master = open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0)?;
     let unlock = 0_i32;
     sys!(SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock)?;
     let mut number = 0_i32;
     sys!(SYS_ioctl, master, libc::TIOCGPTN, &raw mut number)?;
-    let terminal = open(
-        &format!("/dev/pts/{number}"),
-        libc::O_RDWR | libc::O_NOCTTY,
-        0,
-    )?;
-    sys!(SYS_ioctl, terminal, command, c"x".as_ptr()).map(drop)
+    sys!(SYS_setsid)?;
+    let terminal = open(&format!("/dev/pts/{number}"), libc::O_RDWR, 0)?;
+    let mut argument = [b'x', 0, 0, 0, 0, 0, 0, 0];
+    sys!(SYS_ioctl, terminal, command, argument.as_mut_ptr()).map(drop)
 }
 
 fn raise_limit() -> Done {

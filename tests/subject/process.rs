@@ -8,6 +8,7 @@ pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
         ["fork", act @ ..] => in_child(fork(), act),
         ["clone3", act @ ..] => in_child(clone3(0), act),
+        ["clone-user", act @ ..] => in_child(clone3(libc::CLONE_NEWUSER as u64), act),
         // shares the tables of files and of the file system with its parent
         ["clone-shared", act @ ..] => {
             in_child(clone3((libc::CLONE_FILES | libc::CLONE_FS) as u64), act)
