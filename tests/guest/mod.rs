@@ -11,8 +11,9 @@ mod subject;
 
 use std::cell::{Cell, RefCell};
 use std::fs;
+use std::io::{self, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
@@ -63,6 +64,10 @@ pub fn run(test: impl FnOnce(&Guest) + Send + 'static) {
     require_lsm!();
     let desk = DESK.get_or_init(|| {
         let (desk, jobs) = channel::<Job>();
+        // libtest would keep what this thread says for the test that started it
+        set_hook(Box::new(|panic| {
+            let _ = writeln!(io::stderr(), "{panic}");
+        }));
         thread::spawn(move || {
             let guest = Guest::new();
             for (job, done) in jobs {
