@@ -134,8 +134,6 @@ pub struct Inspected {
     pub effective: Option<Effective>,
     /// Capability, or capability and pattern → how often it was used since it was put in force.
     pub uses: BTreeMap<String, u64>,
-    /// Ids of the running tasks that are bound to it.
-    pub tasks: Vec<u32>,
 }
 
 /// What became of a file.

@@ -337,7 +337,9 @@ fn settle(node: &mut Node, watch: &mut Watch, clock: &mut Clock) {
 }
 
 fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
-    node.flush_due();
+    if node.flush_due() {
+        clock.report_due = Some(now);
+    }
     if clock.report_due.is_some_and(|due| due <= now) {
         clock.report_due = None;
         node.publish();

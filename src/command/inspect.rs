@@ -45,10 +45,6 @@ fn text(inspected: &Inspected) -> String {
     if let Some(effective) = &inspected.effective {
         text.push_str(&in_force(effective, &inspected.uses));
     }
-    if !inspected.tasks.is_empty() {
-        let tasks: Vec<_> = inspected.tasks.iter().map(u32::to_string).collect();
-        text.push_str(&format!("\nHeld tasks: {}\n", tasks.join(" ")));
-    }
     text
 }
 
@@ -65,6 +61,7 @@ fn head(listed: &Listed) -> String {
         ("File", listed.file.clone()),
         ("Standing", listed.standing.to_string()),
         ("Mode", mode),
+        ("Tasks", listed.tasks.to_string()),
         ("Denials", listed.denials.to_string()),
     ]);
     if let Some(problem) = &listed.problem {
@@ -160,13 +157,12 @@ mod tests {
                 narrowed: vec![],
             }),
             uses: BTreeMap::from([("fs:read /proc/**".into(), 3)]),
-            tasks: vec![7, 8],
         };
 
         let text = text(&inspected);
 
         assert!(text.contains("  fs:read  (from profile:base)\n    /proc/**  used 3 times\n    except /proc/*/environ\n"), "{text}");
         assert!(text.contains("  /usr/bin/x  sha256:11\n"), "{text}");
-        assert!(text.ends_with("Held tasks: 7 8\n"), "{text}");
+        assert!(text.contains("Tasks      3\n"), "{text}");
     }
 }

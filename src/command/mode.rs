@@ -34,6 +34,11 @@ enum ModeArg {
 }
 
 pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
+    if matches!(args.mode, ModeArg::Enforce) && args.duration.is_some() {
+        return Err(Error::Unfit {
+            message: "Only audit mode ends by itself; leave --for away".to_owned(),
+        });
+    }
     let request = Request::Mode {
         id: args.id.clone(),
         mode: match args.mode {

@@ -37,16 +37,15 @@ impl Node {
     /// to files of these names and to executables of these paths; None means everything.
     pub fn reconcile(&mut self, touched: Option<&BTreeSet<String>>) {
         let wanted = touched.map(|touched| self.concerned(touched));
-        let policies = Policies::read(&self.paths, wanted.as_ref());
+        let mut policies = Policies::read(&self.paths, wanted.as_ref());
+        let mut vanished = self.vanished(&policies);
+        let is_new = |file: &String| !self.files.contains_key(file);
+        if !vanished.is_empty() && policies.present.iter().any(is_new) {
+            // renamed, perhaps, and only the old name told yet: it must not lose its rights between
+            policies = Policies::read(&self.paths, None);
+            vanished = self.vanished(&policies);
+        }
         self.tell_ignored(&policies);
-        let vanished: BTreeSet<String> = self
-            .registry
-            .artifacts
-            .values()
-            .filter(|entry| !entry.revoked)
-            .map(|entry| entry.file.clone())
-            .filter(|file| !policies.incomplete && !policies.present.contains(file))
-            .collect();
         let admitted: BTreeSet<String> = self
             .registry
             .artifacts
@@ -80,6 +79,17 @@ impl Node {
             self.unsaved = true;
         }
         self.answer_waiting();
+    }
+
+    /// The files of artifacts in force that are not there any more.
+    fn vanished(&self, policies: &Policies) -> BTreeSet<String> {
+        self.registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| entry.file.clone())
+            .filter(|file| !policies.incomplete && !policies.present.contains(file))
+            .collect()
     }
 
     /// The profiles or the scope changed: everything that depends on them is decided anew.
@@ -160,11 +170,22 @@ impl Node {
             return false;
         }
         let decision = admission::decide(&inputs);
-        for event in decision.events.clone() {
+        // whoever reads that it is admitted may rely on it: that is told when it is in force
+        let (admitted, events): (Vec<Event>, Vec<Event>) = decision
+            .events
+            .iter()
+            .cloned()
+            .partition(|event| event.code == Code::Admitted);
+        for event in events {
             self.record(event);
         }
         let verdict = self.carry_out(name, document, &decision, &inputs.executables, &examined);
         self.release(&examined);
+        for event in admitted {
+            if verdict.standing == Standing::Admitted {
+                self.record(event);
+            }
+        }
         if verdict.standing == Standing::Admitted {
             self.revoke_file(name, verdict.id.as_deref());
         }

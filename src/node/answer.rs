@@ -109,7 +109,6 @@ impl Node {
             listed,
             effective: entry.map(|entry| entry.effective.clone()),
             uses: self.uses.totals(id),
-            tasks: Vec::new(),
         }))
     }
 

@@ -365,10 +365,11 @@ impl Node {
             .min()
     }
 
-    /// Writes folded repeats whose time has come, and ends modes whose time is over.
-    pub fn flush_due(&mut self) {
+    /// Writes folded repeats whose time has come, and ends modes whose time is over. Whether any mode
+    /// changed.
+    pub fn flush_due(&mut self) -> bool {
         self.audit.flush_due(Instant::now());
-        self.end_modes();
+        self.end_modes()
     }
 
     /// Once an hour: the head of the audit chain, and how often rules were used.

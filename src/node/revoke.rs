@@ -10,6 +10,9 @@ use crate::registry::Entry;
 use super::admit::{device_of, executable_paths};
 use super::{Error, Node, now_unix};
 
+/// Seconds until a mode that could not be ended is tried again.
+const RETRY: u64 = 60;
+
 impl Node {
     /// Ends all rights of an artifact. Its claims stay: the program does not come back unconfined.
     pub(super) fn revoke(&mut self, id: &str) {
@@ -204,10 +207,12 @@ impl Node {
         if let Err(error) = committed {
             return Response::refused(Why::Failed, chain(&error));
         }
-        let until = for_seconds.map(|seconds| now_unix().saturating_add(seconds));
+        let until = for_seconds
+            .filter(|_| mode == Mode::Audit)
+            .map(|seconds| now_unix().saturating_add(seconds));
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
             entry.mode = mode;
-            entry.mode_until = until.filter(|_| mode == Mode::Audit);
+            entry.mode_until = until;
         }
         let mut event = Event::new(Code::ModeChanged, Outcome::Noted)
             .artifact(id)
@@ -221,13 +226,17 @@ impl Node {
             Mode::Enforce => "What its envelope does not declare is refused",
             Mode::Audit => "Nothing is refused to it; what would be is recorded",
         };
+        let until = until
+            .and_then(|until| jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok())
+            .map(|until| format!(" until {until}"))
+            .unwrap_or_default();
         Response::Done {
-            message: format!("The artifact {id:?} is in {mode} mode. {what}."),
+            message: format!("The artifact {id:?} is in {mode} mode{until}. {what}."),
         }
     }
 
-    /// Modes that were set for a time and whose time is over.
-    pub(super) fn end_modes(&mut self) {
+    /// Ends modes that were set for a time and whose time is over. Whether any was.
+    pub(super) fn end_modes(&mut self) -> bool {
         let now = now_unix();
         let over: Vec<String> = self
             .registry
@@ -236,9 +245,19 @@ impl Node {
             .filter(|(_, entry)| entry.mode_until.is_some_and(|until| until <= now))
             .map(|(id, _)| id.clone())
             .collect();
-        for id in over {
-            self.set_mode(&id, Mode::Enforce, None);
+        for id in &over {
+            if let Response::Refused(refused) = self.set_mode(id, Mode::Enforce, None) {
+                let event = Event::new(Code::ModeChanged, Outcome::Noted)
+                    .artifact(id)
+                    .detail("failed")
+                    .message(refused.message);
+                self.record(event);
+                if let Some(entry) = self.registry.artifacts.get_mut(id) {
+                    entry.mode_until = Some(now + RETRY);
+                }
+            }
         }
+        !over.is_empty()
     }
 
     fn settle_datagrams(&mut self) {
