@@ -187,15 +187,22 @@ fn start(
     };
     let gate = config.gate;
     let mode = config.mode;
-    let mut node = Node::open(
-        config,
+    let opened = Node::open(
+        config.clone(),
         paths.clone(),
-        system,
+        system.clone(),
         kernel,
         audit,
         mode == Mode::Enforce,
-    )
-    .map_err(|error| Failure::new(ExitCode::State, chain(&error)))?;
+    );
+    let mut node = match opened {
+        Ok(node) => node,
+        Err(error) => {
+            let why = chain(&error);
+            tell_failure(&config, paths, system, &why);
+            return Err(Failure::new(ExitCode::State, why));
+        }
+    };
     let blockers = node.blockers();
     let start = posture::decide(gate, mode, &blockers);
     match start {
@@ -209,6 +216,19 @@ fn start(
         }
     }
     Ok((node, start))
+}
+
+/// Writes the report of a node that nobody takes over: what an earlier daemon said holds no longer.
+fn tell_failure(config: &Config, paths: &Paths, system: System, why: &str) {
+    let refusal = Admission::Refused(why.to_owned());
+    let pinned = paths.bpffs.join("links").exists();
+    let observed = Observed {
+        kernel_mode: pinned.then_some(Mode::Enforce),
+        ..node::without_kernel(config, paths, system, Programs::Loaded, refusal)
+    };
+    if let Ok(mut audit) = node::open_audit(config, paths) {
+        tell_refusal(&observed, paths, &mut audit);
+    }
 }
 
 /// Writes the report of a node on which nothing could be loaded.

@@ -54,8 +54,9 @@ impl Drop for Link {
     }
 }
 
-/// The id of the program behind a pinned link; fails if the pin is none.
-pub fn pinned_program(path: &Path) -> Result<u32> {
+/// The id of the program behind a pinned link, `None` if the link was detached from its cgroup, which
+/// leaves the pin; fails if the pin is none.
+pub fn pinned_program(path: &Path) -> Result<Option<u32>> {
     let c_path = CString::new(path.as_os_str().as_encoded_bytes())?;
     // SAFETY: NUL-terminated path; returns a new descriptor.
     let fd = unsafe { libbpf_sys::bpf_obj_get(c_path.as_ptr()) };
@@ -69,5 +70,8 @@ pub fn pinned_program(path: &Path) -> Result<u32> {
         libbpf_sys::bpf_obj_get_info_by_fd(fd.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
     };
     check(result, || format!("read the link {}", path.display()))?;
-    Ok(info.prog_id)
+    let at_cgroup = info.type_ == libbpf_sys::BPF_LINK_TYPE_CGROUP;
+    // SAFETY: the kernel filled in the member that belongs to the type; zeroes before.
+    let detached = at_cgroup && unsafe { info.__bindgen_anon_1.cgroup.cgroup_id } == 0;
+    Ok((!detached).then_some(info.prog_id))
 }

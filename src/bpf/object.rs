@@ -244,6 +244,21 @@ impl Program<'_> {
         unsafe { libbpf_sys::bpf_program__fd(self.raw()) >= 0 }
     }
 
+    /// Its id in the kernel, `None` if it is not loaded; 0, which no program has, if it cannot be told.
+    pub fn id(&self) -> Option<u32> {
+        if !self.is_loaded() {
+            return None;
+        }
+        let mut info = libbpf_sys::bpf_prog_info::default();
+        let mut size = size_of::<libbpf_sys::bpf_prog_info>() as u32;
+        // SAFETY: the program belongs to a live object.
+        let fd = unsafe { libbpf_sys::bpf_program__fd(self.raw()) };
+        // SAFETY: `info` and `size` outlive the call, and the size is its own. All addresses in it are
+        // zero, so the kernel writes to nothing behind them.
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd, &raw mut info, &raw mut size) };
+        Some(info.id)
+    }
+
     /// Attaches to its hook.
     pub fn attach(&self) -> Result<Link> {
         // SAFETY: loaded and alive; returns an owned link, or NULL with errno.

@@ -123,15 +123,15 @@ impl Kernel {
         pins::remove(&pins::links(root))
     }
 
-    /// Every hook by domain; true if its link is attached at this moment.
+    /// Every hook by domain; true if this very build's program is attached to it at this moment.
     pub fn attached(&self) -> BTreeMap<String, bool> {
         let links = pins::links(&self.root);
-        let is_attached = |hook: &Hook| pinned_program(&links.join(&hook.name)).is_ok();
+        let there = |hook: &Hook| pinned_program(&links.join(&hook.name)).ok().flatten();
         self.domains()
             .iter()
             .flat_map(|domain| domain.hooks())
             .map(|hook| {
-                let attached = hook.loaded && is_attached(&hook);
+                let attached = hook.program.is_some() && there(&hook) == hook.program;
                 (hook.name, attached)
             })
             .collect()
@@ -142,7 +142,7 @@ impl Kernel {
         self.domains()
             .iter()
             .flat_map(|domain| domain.hooks())
-            .filter(|hook| !hook.loaded)
+            .filter(|hook| hook.program.is_none())
             .map(|hook| hook.name)
             .collect()
     }

@@ -71,8 +71,9 @@ pub trait Enforcer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
     pub name: String,
-    /// False where this kernel lacks it, which is allowed only for hooks that are marked so.
-    pub loaded: bool,
+    /// The id of our program for it; `None` where this kernel lacks the hook, which is allowed only for
+    /// hooks that are marked so.
+    pub program: Option<u32>,
 }
 
 /// What went wrong between the daemon and the kernel.
@@ -139,7 +140,7 @@ fn hooks_of<S: Skeleton>(object: &Object<S>) -> Vec<Hook> {
         .filter(|program| program.kind() != Kind::OnDemand)
         .map(|program| Hook {
             name: program.name().to_owned(),
-            loaded: program.is_loaded(),
+            program: program.id(),
         })
         .collect()
 }

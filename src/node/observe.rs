@@ -108,6 +108,12 @@ impl Node {
         self.kernel.verify(live.slot, live.number, &live.plan)
     }
 
+    /// Whether the kernel holds an artifact to its plan, in its mode, at this moment.
+    fn is_in_force(&self, live: &Live, mode: Mode) -> bool {
+        let held = self.kernel.state(live.slot).ok();
+        held == Some((SlotState::Admitted, self.kernel_mode(mode), live.number))
+    }
+
     /// Writes the report if it is due to change, or anyway to renew its time.
     pub fn publish(&mut self) {
         self.publish_as(Admission::Running);
@@ -272,9 +278,6 @@ impl Node {
         let mut facts: Vec<ArtifactFacts> = admitted
             .map(|(id, entry)| {
                 let live = self.live.get(id);
-                let state = live
-                    .and_then(|live| self.kernel.state(live.slot).ok())
-                    .map(|(state, _, _)| state);
                 let flags = live.map_or(0, |live| u32::from(live.plan.flags));
                 ArtifactFacts {
                     id: id.clone(),
@@ -287,8 +290,8 @@ impl Node {
                     } else {
                         Mode::Audit
                     },
-                    envelope_match: state == Some(SlotState::Admitted)
-                        && live.is_some_and(|live| live.verified),
+                    envelope_match: live
+                        .is_some_and(|live| live.verified && self.is_in_force(live, entry.mode)),
                     executables: live.map_or(0, |live| live.identities.len() as u64),
                     capabilities: entry
                         .effective

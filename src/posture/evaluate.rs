@@ -203,9 +203,14 @@ fn blockers(
 fn refuses(observed: &Observed, capability: Level) -> bool {
     let all_in_audit = admitted(observed).all(|artifact| artifact.mode == Mode::Audit)
         && admitted(observed).next().is_some();
+    // audit mode does not soften a claim: what is not admitted does not run
+    let claims = observed.claims > 0;
     capability == Level::Full
-        && observed.kernel_mode == Some(Mode::Enforce)
-        && !(all_in_audit && observed.claims == 0)
+        && match observed.kernel_mode {
+            Some(Mode::Enforce) => claims || !all_in_audit,
+            Some(Mode::Audit) => claims,
+            None => false,
+        }
 }
 
 fn met(
@@ -461,7 +466,14 @@ mod tests {
         let cases: &[(Change, bool)] = &[
             (|_| {}, false),
             (without_artifacts, false),
-            (|o| o.kernel_mode = Some(Mode::Audit), true),
+            (|o| o.kernel_mode = Some(Mode::Audit), false),
+            (
+                |o| {
+                    o.kernel_mode = Some(Mode::Audit);
+                    o.claims = 0
+                },
+                true,
+            ),
             (|o| o.kernel_mode = None, true),
             (|o| o.system.lsm = Some(vec![]), true),
             (|o| o.programs = Programs::Refused(String::new()), true),

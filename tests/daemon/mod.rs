@@ -48,6 +48,7 @@ pub fn has_lsm() -> bool {
 }
 
 /// Leaves the test where the kernel cannot enforce; fails instead where the harness demands it.
+#[allow(unused_macros)]
 macro_rules! require_lsm {
     () => {
         if !crate::daemon::has_lsm() {
@@ -58,6 +59,7 @@ macro_rules! require_lsm {
         }
     };
 }
+#[allow(unused_imports)]
 pub(crate) use require_lsm;
 
 /// The one daemon of this machine, for the time of a test.
