@@ -143,6 +143,9 @@ pub struct ExecutableFacts {
     /// Why it could not be examined, or may not be pinned, as a sentence without a full stop; absent
     /// beside an absent `found` means that the file is missing.
     pub problem: Option<String>,
+    /// The admitted artifact of which this very file is an executable already, under whatever path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taken_by: Option<String>,
 }
 
 /// A file as its descriptor shows it.
@@ -291,6 +294,7 @@ justification = "keeps its state"
                 path: "/usr/bin/example".to_owned(),
                 found: Some(found),
                 problem: None,
+                taken_by: None,
             }],
             node: Node {
                 enforceable: CapabilityName::ALL.iter().copied().collect(),

@@ -84,6 +84,7 @@ pub fn examine(path: &str) -> ExecutableFacts {
         path: path.to_owned(),
         found,
         problem,
+        taken_by: None,
     }
 }
 

@@ -87,12 +87,14 @@ fn executables() -> Vec<ExecutableFacts> {
         },
         found: Some(found.clone()),
         problem: (name == "busy").then(|| "a process has it open for writing".to_owned()),
+        taken_by: None,
     })
     .collect();
     facts.push(ExecutableFacts {
         path: "/usr/bin/absent".to_owned(),
         found: None,
         problem: None,
+        taken_by: None,
     });
     facts
 }

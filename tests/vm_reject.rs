@@ -10,6 +10,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
+use cartouche::artifact::digest::sha256_hex;
 use cartouche::control::Standing::{Admitted, Rejected, Revoked, Waiting};
 use cartouche::event::{Code, Event, Outcome as Ending};
 use cartouche::posture::{ReasonCode, RuntimeState};
@@ -102,6 +103,23 @@ fn table(folder: &str) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// An artifact of the table with the content that its programs have here: what comes before the scope in
+/// the order of the gate shall not be what rejects it.
+fn with_real_content(text: &str) -> String {
+    let table: toml::Table = text.parse().unwrap();
+    let mut real = text.to_owned();
+    for executable in table["artifact"]["executable"].as_array().unwrap() {
+        let path = executable["path"].as_str().unwrap();
+        if !fs::exists(path).unwrap() {
+            fs::write(path, "example").unwrap();
+            fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        let hash = sha256_hex(&fs::read(path).unwrap());
+        real = real.replace(executable["sha256"].as_str().unwrap(), &hash);
+    }
+    seal(&real)
+}
+
 /// What an artifact of the table says in its first line.
 fn expected(text: &str) -> &str {
     text.lines().next().unwrap().trim_start_matches("# ")
@@ -135,7 +153,12 @@ fn every_artifact_of_the_table_gets_its_verdict_and_none_disturbs_another() {
         .unwrap();
 
     // all that is rejected at once
-    let rejected = table("rejected");
+    let mut rejected = table("rejected");
+    for text in rejected.values_mut() {
+        if expected(text).ends_with(" executable-out-of-scope") {
+            *text = with_real_content(text);
+        }
+    }
     let waiting = "/etc/cartouche/waiting";
     fs::create_dir_all(waiting).unwrap();
     for (file, text) in &rejected {
@@ -266,10 +289,10 @@ fn what_is_no_artifact_at_all_gets_its_verdict_and_disturbs_nobody() {
         fs::rename(&waiting, &path).unwrap();
     }
 
-    let files = (0..cases.len())
+    let files: Vec<String> = (0..cases.len())
         .map(|number| format!("odd-{number}.toml"))
         .collect();
-    let decisions = verdicts(&daemon, mark, &files);
+    let decisions = verdicts(&daemon, mark, &files.iter().cloned().collect());
     let wrong: Vec<_> = cases
         .iter()
         .zip(files)

@@ -323,6 +323,28 @@ impl<'i> Gate<'i> {
                 }
             }
         }
+        for executable in &draft.executables {
+            let mut facts = self.inputs.executables.iter();
+            let facts = facts.find(|facts| facts.path == executable.path);
+            if let Some(id) = facts.and_then(|facts| facts.taken_by.as_ref())
+                && !self
+                    .inputs
+                    .admitted
+                    .values()
+                    .any(|other| other.executables.contains(&executable.path))
+            {
+                let message = format!(
+                    "{:?} is the same file as an executable of {id:?}, which is admitted",
+                    executable.path
+                );
+                problems.push(Problem::new(
+                    executable.place,
+                    ErrorCode::DuplicateArtifact,
+                    Detail::DuplicateExecutable,
+                    message,
+                ));
+            }
+        }
         if problems.is_empty() {
             Ok(())
         } else {

@@ -1,7 +1,7 @@
 //! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -98,12 +98,20 @@ impl Exec {
         }
     }
 
-    /// From now on nobody writes to the file, and running it is a matter of the slot.
-    pub(super) fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
+    /// From now on nobody writes to the file, and running it is a matter of the slot. It may have been
+    /// one of these `earlier` slots'.
+    pub(super) fn bind(
+        &self,
+        identity: &Identity,
+        slot: u32,
+        script: bool,
+        earlier: &BTreeSet<u32>,
+    ) -> Result<(), Error> {
         let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
         let key = identity.key();
         if let Some(held) = self.subjects.lookup(&key)?
             && held.slot != slot
+            && !earlier.contains(&held.slot)
             && held.flags & sys::SUBJECT_EXAMINED == 0
         {
             return Err(Error::OtherOwner(held.slot));

@@ -160,7 +160,18 @@ impl Kernel {
 
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script)
+        self.exec.bind(identity, slot, script, &BTreeSet::new())
+    }
+
+    /// The same for a file that may have been a matter of `earlier` slots, which no longer count.
+    pub fn bind_in_place_of(
+        &self,
+        earlier: &BTreeSet<u32>,
+        identity: &Identity,
+        slot: u32,
+        script: bool,
+    ) -> Result<(), Error> {
+        self.exec.bind(identity, slot, script, earlier)
     }
 
     pub fn unbind(&self, identity: &Identity) -> Result<(), Error> {

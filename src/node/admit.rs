@@ -179,7 +179,7 @@ impl Node {
         for event in events {
             self.record(event);
         }
-        let verdict = self.carry_out(name, document, &decision, &inputs.executables, &examined);
+        let verdict = self.carry_out(name, &inputs, &decision, &own, &examined);
         self.release(&examined);
         for event in admitted {
             if verdict.standing == Standing::Admitted {
@@ -333,14 +333,7 @@ impl Node {
             Ok((now, _)) if now.writers > 0 => {
                 problem = Some("some process has it open for writing".to_owned());
             }
-            Ok((_, Some(seen))) if seen == path => {
-                if let Some(owner) = self
-                    .owner(&examined.identity)
-                    .filter(|id| !own.contains(*id))
-                {
-                    problem = Some(format!("it is the same file as an executable of {owner:?}"));
-                }
-            }
+            Ok((_, Some(seen))) if seen == path => {}
             // a path through a symlink has its own word in the gate
             Ok((_, Some(_))) if found.as_ref().is_some_and(|found| !found.realpath_ok) => {}
             Ok((_, Some(seen))) => problem = Some(format!("the kernel knows it as {seen:?}")),
@@ -351,6 +344,10 @@ impl Node {
             path: path.to_owned(),
             found,
             problem,
+            taken_by: self
+                .owner(&examined.identity)
+                .filter(|id| !own.contains(*id))
+                .map(str::to_owned),
         }
     }
 
@@ -424,11 +421,12 @@ impl Node {
     fn carry_out(
         &mut self,
         name: &str,
-        document: &[u8],
+        inputs: &admission::Inputs,
         decision: &Decision,
-        facts: &[ExecutableFacts],
+        own: &BTreeSet<String>,
         examined: &BTreeMap<String, Examined>,
     ) -> Verdict {
+        let document = &inputs.document;
         match &decision.verdict {
             GateVerdict::Admitted(effective) => {
                 let identities = examined
@@ -444,7 +442,8 @@ impl Node {
                 let entry = Entry {
                     file: name.to_owned(),
                     document: sha256_hex(document),
-                    loaders: facts
+                    loaders: inputs
+                        .executables
                         .iter()
                         .filter_map(|fact| fact.found.as_ref())
                         .flat_map(|found| found.loaders.clone())
@@ -456,7 +455,7 @@ impl Node {
                     claims: BTreeSet::new(),
                 };
                 let id = effective.id.clone();
-                match self.put_in_force(&id, entry, identities) {
+                match self.put_in_force(&id, entry, identities, own) {
                     Ok(()) => Verdict {
                         standing: Standing::Admitted,
                         id: Some(id),
@@ -504,17 +503,25 @@ impl Node {
         }
     }
 
-    /// Stages a plan, binds the executables, swaps, and lets the old plan go.
+    /// Stages a plan, binds the executables, swaps, and lets the old plan go. The executables may have been
+    /// those of `own` artifacts, or of one that is revoked.
     fn put_in_force(
         &mut self,
         id: &str,
         mut entry: Entry,
         identities: BTreeMap<String, Identity>,
+        own: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let plan = Plan::compile(&entry.effective, &entry.loaders).map_err(Error::Plan)?;
         let slot = self.slot(id)?;
         let number = self.plan_number()?;
-        let bound = self.bind_and_commit(slot, number, &plan, &mut entry, &identities);
+        let staged = self.kernel.stage(number, &plan);
+        let bound = staged
+            .and_then(|()| self.bind_all(slot, &mut entry, &identities, own))
+            .and_then(|()| {
+                let mode = self.kernel_mode(entry.mode);
+                self.kernel.commit(slot, number, &plan, mode)
+            });
         if let Err(error) = bound {
             // nothing points to the plan: what is in force is what was
             let _ = self.kernel.retire(number, &plan);
@@ -524,16 +531,23 @@ impl Node {
         self.after_commit(id, slot, number, plan, entry, identities)
     }
 
-    /// Stages, binds, and swaps with one store at the end.
-    fn bind_and_commit(
+    /// Binds and claims the executables of an artifact.
+    fn bind_all(
         &self,
         slot: u32,
-        number: enforcer::PlanNumber,
-        plan: &Plan,
         entry: &mut Entry,
         identities: &BTreeMap<String, Identity>,
+        own: &BTreeSet<String>,
     ) -> Result<(), enforcer::Error> {
-        self.kernel.stage(number, plan)?;
+        let in_force: BTreeSet<u32> = self
+            .live
+            .iter()
+            .filter(|(id, _)| !own.contains(*id))
+            .map(|(_, live)| live.slot)
+            .chain(self.slot_of(super::canary::ID))
+            .collect();
+        let earlier = self.holders.keys().copied();
+        let earlier = earlier.filter(|slot| !in_force.contains(slot)).collect();
         for executable in &entry.effective.executables {
             let Some(identity) = identities.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
@@ -544,10 +558,10 @@ impl Node {
             };
             entry.claims.insert((identity.dev, executable.path.clone()));
             self.kernel.claim(identity.dev, &executable.path, slot)?;
-            self.kernel.bind(identity, slot, executable.script)?;
+            self.kernel
+                .bind_in_place_of(&earlier, identity, slot, executable.script)?;
         }
-        let mode = self.kernel_mode(entry.mode);
-        self.kernel.commit(slot, number, plan, mode)
+        Ok(())
     }
 
     /// What follows from a plan in force: read back, old claims and the old plan let go.
@@ -651,7 +665,8 @@ impl Node {
                 _ => self.release(&examined),
             }
         }
-        self.put_in_force(id, entry.clone(), identities)?;
+        let own = BTreeSet::from([id.to_owned()]);
+        self.put_in_force(id, entry.clone(), identities, &own)?;
         if state == SlotState::Admitted
             && let Some(plan) = old_plan
         {
