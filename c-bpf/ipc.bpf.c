@@ -5,15 +5,7 @@
  * is grantable in this version: refused flatly, and said so.
  */
 #include "rule.bpf.h"
-
-/* Shared with network.bpf.c, which marks each socket at its creation. */
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u32);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} socket_slots SEC(".maps");
+#include "socket.bpf.h"
 
 static __always_inline int refuse_flatly(const struct bearer *bearer, __u32 operation, __u32 number,
 					 bool silent)

@@ -174,7 +174,7 @@ impl<S: Skeleton> Object<S> {
 }
 
 impl Object<sys::exec_bpf> {
-    /// What the kernel knows of a descriptor of ours; see `identify` in c-bpf/exec.bpf.c.
+    /// What the kernel knows of a descriptor of ours; see `identify` in c-bpf/adopt.bpf.c.
     pub fn identify(&self, fd: BorrowedFd<'_>) -> Result<Box<sys::identity>> {
         let mut request = fd.as_raw_fd();
         self.program("identify")?.run(&mut request)?;

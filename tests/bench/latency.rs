@@ -213,9 +213,6 @@ description = "one of many"
 path   = "{path}"
 sha256 = "{hash}"
 
-[envelope]
-digest = ""
-
 [[envelope.capability]]
 name          = "profile:base"
 justification = "starts"

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Domain exec: which code a subject maps (code:load, by path) and makes (code:generate). Without a
+ * rule it maps none but its own executable.
+ */
+#include "rule.bpf.h"
+
+/* What runs already may map itself, under whatever name it was started. */
+static __always_inline bool own_executable(__u64 file)
+{
+	struct file *exe = BPF_CORE_READ(bpf_get_current_task_btf(), mm, exe_file);
+
+	return exe && BPF_CORE_READ(exe, f_inode) == BPF_CORE_READ((struct file *)file, f_inode);
+}
+
+static __always_inline int judge_code(const struct bearer *bearer, __u64 file, bool generates)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_EXEC,
+		.operation = OP_CODE_GENERATE,
+	};
+	struct place place = {
+		.wanted = BIT(RIGHT_LOAD),
+		.domain = DOMAIN_EXEC,
+	};
+
+	if (file) {
+		struct location where = location_of(&((struct file *)file)->f_path);
+
+		place.dentry = where.dentry;
+		place.mount = where.mount;
+		if (internal_mount(place.mount))
+			generates = true; /* memfd: code without a name */
+		else if (in_force(bearer) && own_executable(file))
+			;
+		else if (judge(bearer, &place))
+			return -EPERM;
+	}
+	if (!generates)
+		return 0;
+	if (in_force(bearer) && (bearer->flags & PLAN_CODE_GENERATE))
+		return 0;
+	if (file)
+		name_object(&attempt, place.dentry, place.mount);
+	return refuse(bearer, &attempt) ? -EPERM : 0;
+}
+
+/* READ_IMPLIES_EXEC gives brk and stack executable pages that no hook sees: nothing maps with it.
+ */
+static __always_inline bool implies_exec(void)
+{
+	return bpf_get_current_task_btf()->personality & READ_IMPLIES_EXEC;
+}
+
+/*
+ * Whether execve maps on behalf of the new image: also what it maps only to be read comes from a
+ * file that no open has judged, the dynamic linker that the program names.
+ */
+static __always_inline bool starting(void)
+{
+	return BPF_CORE_READ_BITFIELD(bpf_get_current_task_btf(), in_execve);
+}
+
+SEC("lsm/mmap_file")
+int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long prot,
+	     unsigned long flags)
+{
+	struct bearer bearer;
+	__u64 address = 0;
+	bool generates;
+
+	if (!subject(&bearer))
+		return 0;
+	/* 6.12 takes `file` for never NULL and drops a plain test; anonymous mappings have none */
+	bpf_probe_read_kernel(&address, sizeof(address), &ctx[0]);
+	generates = implies_exec();
+	if (prot & PROT_EXEC)
+		generates |= (prot & PROT_WRITE) || !address;
+	else if (!generates && !(address && starting()))
+		return 0;
+	return judge_code(&bearer, address, generates) ? -EPERM : 0;
+}
+
+SEC("lsm/file_mprotect")
+int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, unsigned long prot)
+{
+	struct bearer bearer;
+	__u64 file;
+
+	if (!subject(&bearer))
+		return 0;
+	if (!(prot & PROT_EXEC))
+		return 0;
+	file = (__u64)BPF_CORE_READ(vma, vm_file);
+	/* private pages that were written to are no longer what the file says */
+	return judge_code(&bearer, file,
+			  (prot & PROT_WRITE) || !file || BPF_CORE_READ(vma, anon_vma))
+		       ? -EPERM
+		       : 0;
+}

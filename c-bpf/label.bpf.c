@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Domain exec: the life of a label. In force from the moment that execve cannot fail any more,
+ * inherited by whatever a process makes of itself, gone with it. Which label an execve leads to is
+ * decided in exec.bpf.c.
+ */
+#include "identity.bpf.h"
+#include "report.bpf.h"
+
+/*
+ * An exec that was decided before its file became a subject, and comes through after the adoption
+ * has looked at the old image: it is bound here, or does not start.
+ */
+static __always_inline int label_late(struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 address = address_of(task);
+	struct subject *entry;
+	struct label *label;
+	__u32 slot;
+
+	entry = subject_of((__u64)BPF_CORE_READ(bprm, file, f_inode));
+	if (!entry)
+		return 0;
+	slot = entry->slot;
+	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!label || bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY)) {
+		bpf_send_signal(SIGKILL);
+		return 0;
+	}
+	label->pending = 0;
+	label->slot = slot;
+	return 0;
+}
+
+/* After de_thread: this thread is the leader now, and no code of the new image has run. */
+SEC("lsm/bprm_committing_creds")
+int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 address = (__u64)task;
+	struct subject *entry;
+	struct subject_key key;
+	struct label *label;
+	__u32 slot, *mirrored;
+
+	if (!task->bpf_storage)
+		return label_late(bprm);
+	label = bpf_task_storage_get(&labels, task, NULL, 0);
+	mirrored = bpf_map_lookup_elem(&mirror, &address);
+	if (!label) {
+		/* decided, and now unreadable (6.1): it must not start as if it were outside */
+		if (mirrored)
+			bpf_send_signal(SIGKILL);
+		else
+			label_late(bprm);
+		return 0;
+	}
+	slot = label->pending;
+	if (!slot) {
+		if (!label->slot)
+			label_late(bprm);
+		return 0;
+	}
+	key = label->key;
+	if (key.ino) {
+		/* the artifact may have changed hands between the decision and now */
+		entry = subject_by_key(&key);
+		if (entry)
+			slot = entry->slot;
+	}
+	label->slot = slot;
+	label->pending = 0;
+	if (bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY))
+		bpf_send_signal(SIGKILL);
+	return 0;
+}
+
+/* fork, vfork, clone3, io_uring workers; threads share the leader's label. Never the pending one.
+ */
+SEC("lsm/task_alloc")
+int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_EXEC,
+		.operation = OP_FORK,
+		.reason = REASON_MEMORY,
+		.always = 1,
+	};
+	__u64 address = (__u64)task;
+	struct bearer bearer;
+	struct label *label;
+
+	if (clone_flags & CLONE_THREAD)
+		return 0;
+	if (!subject(&bearer))
+		return 0;
+	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (!label)
+		goto refused;
+	label->slot = bearer.slot;
+	label->pending = 0;
+	if (bpf_map_update_elem(&mirror, &address, &bearer.slot, BPF_ANY))
+		goto refused;
+	return 0;
+refused:
+	refuse(&bearer, &attempt);
+	return -EPERM;
+}
+
+/* The only place where a mirror entry goes: an address may be another task's afterwards. */
+SEC("lsm/task_free")
+int BPF_PROG(task_free, struct task_struct *task)
+{
+	__u64 address = (__u64)task;
+
+	if (task->bpf_storage)
+		bpf_map_delete_elem(&mirror, &address);
+	return 0;
+}
