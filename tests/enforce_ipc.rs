@@ -122,10 +122,11 @@ fn inside_the_own_subject_all_is_free() {
     guest::run(|guest| {
         let room = guest.files(&[]);
         for uid in USERS {
-            let subject = guest.subject("").by(uid);
-            subject.may(
-                "kill-self, kill-child, ptrace-child, fork kill-parent, fork fork kill-parent",
-            );
+            // who traces writes code
+            let subject = guest.subject("code:generate").by(uid);
+            subject.may("ptrace-child");
+            guest.subject("").by(uid).may_not("ptrace-child");
+            subject.may("kill-self, kill-child, fork kill-parent, fork fork kill-parent");
             subject.may("setown-self, setsig, set-group-self, set-group-child");
             for act in ["renice", "set-affinity", "set-scheduler", "set-attributes"] {
                 subject.may(&format!("{act} 0"));
@@ -153,6 +154,20 @@ fn inside_the_own_subject_all_is_free() {
                 );
             }
         }
+    });
+}
+
+#[test]
+fn a_process_owns_its_descriptors_by_its_number_in_its_own_pid_namespace() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let namespace = Program::from("/usr/bin/unshare");
+        let words = ["--pid", "--fork", subject.path.as_str(), "setown-self"];
+
+        assert_eq!(namespace.run_words(&words), ["ok"]);
+        assert_eq!(subject.denials(), []);
+        let words = ["--pid", "--fork", subject.path.as_str(), "setown", "2"];
+        assert_eq!(namespace.run_words(&words), ["EPERM"]);
     });
 }
 
