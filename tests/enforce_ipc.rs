@@ -9,6 +9,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
 use cartouche::bpf::sys::{operation, reason};
@@ -74,6 +75,61 @@ fn nothing_is_done_to_a_process_of_others() {
             assert_eq!(victim.line(), "up");
             outsider.is_not_refused(&act.replace("PID", &victim.pid().to_string()));
         }
+    });
+}
+
+#[test]
+fn a_signal_to_all_reaches_its_own_only() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let waiting = format!("up await {room}/ever");
+        for uid in USERS {
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            let subject = guest.subject("").by(uid);
+            let (mut stranger, mut own) = (outsider.spawn(&waiting), subject.spawn(&waiting));
+            assert_eq!((stranger.line(), own.line()), ("up".into(), "up".into()));
+
+            // the kernel calls it a success whoever refused
+            subject.may("kill-all");
+
+            let ended = own.child.wait().unwrap();
+            assert_eq!(ended.signal(), Some(libc::SIGUSR1));
+            assert!(stranger.child.try_wait().unwrap().is_none());
+            let pid = stranger.pid().to_string();
+            let denials = subject.denials();
+            assert!(denials.iter().any(|denial| denial.what() == (SIGNAL, &pid)));
+        }
+        // the control, which ends no process of root's
+        let mut outsider = guest.outsider();
+        outsider.uid = 65534;
+        let mut stranger = outsider.spawn(&waiting);
+        assert_eq!(stranger.line(), "up");
+        outsider.may("kill-all");
+        let ended = stranger.child.wait().unwrap();
+        assert_eq!(ended.signal(), Some(libc::SIGUSR1));
+    });
+}
+
+#[test]
+fn the_priority_of_all_processes_of_a_user_is_not_its_to_change() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let mut outsider = guest.outsider();
+        outsider.uid = 65534;
+        let mut stranger = outsider.spawn(&format!("up await {room}/ever"));
+        assert_eq!(stranger.line(), "up");
+        let stat = format!("/proc/{}/stat", stranger.pid());
+        let nice = || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.split(' ').nth(18).unwrap().to_owned()
+        };
+        let subject = guest.subject("").by(65534);
+
+        subject.may_not("renice-user 65534");
+        assert_eq!(nice(), "0");
+        outsider.may("renice-user 65534");
+        assert_eq!(nice(), "1");
     });
 }
 

@@ -20,6 +20,7 @@ pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
         ["kill", pid] => sys!(SYS_kill, number(pid), libc::SIGUSR1).map(drop),
         ["kill-0", pid] => sys!(SYS_kill, number(pid), 0).map(drop),
+        ["kill-all"] => sys!(SYS_kill, -1, libc::SIGUSR1).map(drop),
         ["kill-self"] => sys!(SYS_kill, own_pid(), 0).map(drop),
         ["kill-parent"] => sys!(SYS_kill, parent(), 0).map(drop),
         ["kill-child"] => kill_child(),
