@@ -72,18 +72,36 @@ int connect6(struct bpf_sock_addr *ctx)
 	return judge_v6(ctx) ? 1 : 0;
 }
 
+/*
+ * Whether a datagram needs no judgement of its address. A connected socket's comes here too if it
+ * has control messages, and without an address: its peer was judged by connect(). The kernel itself
+ * refuses port 0 in an address.
+ */
+static __always_inline bool names_nobody(struct bpf_sock_addr *ctx)
+{
+	return !ctx->user_port;
+}
+
 SEC("cgroup/sendmsg4")
 int sendmsg4(struct bpf_sock_addr *ctx)
 {
-	if (outside())
+	struct bearer bearer;
+
+	if (outside() || !mirrored_subject(&bearer))
 		return 1;
-	return judge_v4(ctx) ? 1 : 0;
+	if (takes_route(&bearer))
+		return 0;
+	return names_nobody(ctx) || judge_v4(ctx) ? 1 : 0;
 }
 
 SEC("cgroup/sendmsg6")
 int sendmsg6(struct bpf_sock_addr *ctx)
 {
-	if (outside())
+	struct bearer bearer;
+
+	if (outside() || !mirrored_subject(&bearer))
 		return 1;
-	return judge_v6(ctx) ? 1 : 0;
+	if (takes_route(&bearer))
+		return 0;
+	return names_nobody(ctx) || judge_v6(ctx) ? 1 : 0;
 }

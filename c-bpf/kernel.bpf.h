@@ -93,6 +93,13 @@ typedef _Bool bool;
 #define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define SOL_IP 0
+#define SOL_IPV6 41
+#define IP_OPTIONS 4
+#define IP_RETOPTS 7
+#define IPV6_2292RTHDR 5
+#define IPV6_2292PKTOPTIONS 6
+#define IPV6_RTHDR 57
 /* include/linux/security.h, ptrace.h */
 #define CAP_OPT_NOAUDIT 2
 #define PTRACE_MODE_ATTACH 0x02
@@ -266,6 +273,12 @@ struct socket {
 	struct sock *sk;
 };
 
+/* what sendmsg() was given, copied into the kernel */
+struct msghdr {
+	void *msg_control;
+	unsigned long msg_controllen;
+};
+
 struct socket_alloc {
 	struct socket socket;
 	struct inode vfs_inode;
@@ -288,6 +301,7 @@ struct bpf_iter__task {
 struct mnt_idmap {
 };
 
+struct net;
 struct user_namespace;
 struct kernel_siginfo;
 struct key;

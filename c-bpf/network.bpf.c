@@ -245,6 +245,7 @@ int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
 }
 
 /* One object and one translation unit, as maps and global functions are shared. */
+#include "route.bpf.c"
 #include "cgroup.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -5,7 +5,7 @@ mod guest;
 use std::fs::{self, File};
 
 use cartouche::bpf::sys::{operation, reason, right};
-use cartouche::enforcer::{Kernel, Mode, SlotState};
+use cartouche::enforcer::{DATAGRAM_PROGRAMS, Kernel, Mode, SlotState};
 use guest::{Program, ROOM, Subject, USERS};
 
 const READ: u32 = right::RIGHT_READ.0;
@@ -21,7 +21,7 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 
             let absent = kernel.absent_hooks();
             for (hook, attached) in kernel.attached() {
-                let on_demand = hook.starts_with("sendmsg");
+                let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
                 assert!(attached || absent.contains(&hook) || on_demand, "{hook}");
             }
             // the programs are new ones, the maps the same
@@ -47,8 +47,9 @@ const HOOKS: [(&str, &str); 5] = [
     ),
     (
         "network",
-        "connect4 connect6 sendmsg4 sendmsg6 socket_accept socket_bind socket_connect \
-         socket_create socket_listen socket_post_create",
+        "connect4 connect6 ip6_datagram_send_ctl ip_cmsg_send sendmsg4 sendmsg6 socket_accept \
+         socket_bind socket_connect socket_create socket_listen socket_post_create \
+         socket_setsockopt",
     ),
     (
         "ipc",
@@ -91,11 +92,11 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             assert_eq!(owned, Vec::from_iter(hooks.split_whitespace()), "{name}");
         }
         for (hook, attached) in &attached {
-            let on_demand = hook.starts_with("sendmsg");
+            let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 75);
+        assert_eq!(attached.len(), 78);
     });
 }
 

@@ -197,6 +197,63 @@ fn disconnecting_opens_nothing() {
 }
 
 #[test]
+fn nothing_goes_by_way_of_another_host() {
+    guest::run(|guest| {
+        let server = Server::start();
+        let port = server.port;
+        let rules = ["tcp", "udp"].map(|protocol| {
+            format!("net:connect {protocol}://127.0.0.1:{port} {protocol}://[::1]:{port}")
+        });
+        for uid in USERS {
+            let subject = guest.subject(&rules.join("\n")).by(uid);
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            for (way, to) in [("127.0.0.2", "127.0.0.1"), ("[::2]", "[::1]")] {
+                for act in ["sendto", "connect tcp"] {
+                    subject.may(&format!("{act} {to}:{port}"));
+                }
+                for act in ["sendto-by", "connect-by", "send-by-message"] {
+                    let act = format!("{act} {way}:0 {to}:{port}");
+                    subject.may_not(&act);
+                    let denials = subject.denials();
+                    assert_eq!(denials.len(), 1, "{act}: {denials:?}");
+                    assert_eq!(denials[0].operation, CONNECT);
+                }
+            }
+            for act in ["sendto-by", "send-by-message"] {
+                // there is no route to ::2
+                outsider.gets(&format!("{act} [::2]:0 [::1]:{port}"), "ENETUNREACH");
+                // newer kernels ask for CAP_NET_RAW
+                if uid == 0 {
+                    outsider.may(&format!("{act} 127.0.0.2:0 127.0.0.1:{port}"));
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn other_options_and_control_messages_are_free() {
+    guest::run(|guest| {
+        let server = Server::start();
+        let port = server.port;
+        for uid in USERS {
+            let subject = guest
+                .subject(&format!(
+                    "net:connect udp://127.0.0.1:{port} udp://[::1]:{port}"
+                ))
+                .by(uid);
+            subject.may("set-hops 3");
+            subject.may(&format!(
+                "send-hops 3 127.0.0.1:{port}, send-hops 3 [::1]:{port}"
+            ));
+            subject.may_not("sendto 127.0.0.1:1, sendto [::1]:1");
+            assert_eq!(subject.denials().len(), 2);
+        }
+    });
+}
+
+#[test]
 fn networks_and_ranges_of_ports_end_where_they_say() {
     guest::run(|guest| {
         let subject = guest.subject(
@@ -351,6 +408,7 @@ fn other_sockets_are_refused() {
             ("unspecified", 0, 1, 0),
             ("no such family", 99, 1, 0),
         ];
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65534").unwrap();
         let outsider = guest.outsider();
         for uid in USERS {
             let subject = guest

@@ -22,6 +22,7 @@ use crate::plan::Plan;
 
 pub use exec::Identity;
 pub use kernel::{Kernel, Mode, SlotState, Totals};
+pub use network::DATAGRAM_PROGRAMS;
 pub use pins::{CGROUP_ROOT, PIN_ROOT};
 
 /// How often each rule of a plan allowed something since it came into force.

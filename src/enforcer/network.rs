@@ -4,9 +4,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{
-    CGROUP_ROOT, Enforcer, Error, Hook, PlanNumber, Uses, attach_trampolines, hooks_of, pin,
-};
+use super::{CGROUP_ROOT, Enforcer, Error, Hook, PlanNumber, Uses, hooks_of, pin};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Kind, Object};
@@ -14,9 +12,14 @@ use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{EndpointRange, Plan, SingleEndpoint};
 
-/// Judge addressed datagrams; attached only while some artifact declares udp, because everybody's
-/// addressed sends pay for them.
-const DATAGRAM_PROGRAMS: [&str; 2] = ["sendmsg4", "sendmsg6"];
+/// Judge datagrams; attached only while some artifact declares udp, because everybody's addressed sends
+/// pay for them.
+pub const DATAGRAM_PROGRAMS: [&str; 4] = [
+    "sendmsg4",
+    "sendmsg6",
+    "ip_cmsg_send",
+    "ip6_datagram_send_ctl",
+];
 
 type Ranges = Table<u32, sys::net_range>;
 
@@ -36,12 +39,12 @@ impl Network {
         })
     }
 
-    /// Attaches the programs for addressed datagrams, or lets them go.
+    /// Attaches the programs for datagrams, or lets them go.
     pub(super) fn watch_datagrams(&self, links: &Path, wanted: bool) -> Result<(), Error> {
         for name in DATAGRAM_PROGRAMS {
             let path = links.join(name);
             match (wanted, path.exists()) {
-                (true, false) => self.attach_cgroup(name, links)?,
+                (true, false) => self.attach_program(name, links)?,
                 (false, true) => std::fs::remove_file(&path).map_err(|source| Error::Pin {
                     path: path.clone(),
                     source,
@@ -52,11 +55,16 @@ impl Network {
         Ok(())
     }
 
-    fn attach_cgroup(&self, name: &str, directory: &Path) -> Result<(), Error> {
-        let path = PathBuf::from(CGROUP_ROOT);
-        let root = File::open(&path).map_err(|source| Error::Pin { path, source })?;
+    fn attach_program(&self, name: &str, directory: &Path) -> Result<(), Error> {
         let program = self.object.program(name)?;
-        pin(program.attach_cgroup(root.as_fd())?, directory, name)
+        let link = if program.kind() == Kind::Cgroup {
+            let path = PathBuf::from(CGROUP_ROOT);
+            let root = File::open(&path).map_err(|source| Error::Pin { path, source })?;
+            program.attach_cgroup(root.as_fd())?
+        } else {
+            program.attach()?
+        };
+        pin(link, directory, name)
     }
 
     fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
@@ -102,10 +110,9 @@ impl Enforcer for Network {
     }
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {
-        attach_trampolines(&self.object, directory)?;
         for program in self.object.programs() {
-            if program.kind() == Kind::Cgroup && !DATAGRAM_PROGRAMS.contains(&program.name()) {
-                self.attach_cgroup(program.name(), directory)?;
+            if program.is_loaded() && !DATAGRAM_PROGRAMS.contains(&program.name()) {
+                self.attach_program(program.name(), directory)?;
             }
         }
         Ok(())

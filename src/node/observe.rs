@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::artifact::capability::CapabilityName;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::{self, SlotState};
+use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::posture::{
@@ -258,7 +258,8 @@ impl Node {
             .attached()
             .into_iter()
             .map(|(name, attached)| {
-                let expected = !absent.contains(&name) && (udp || !name.starts_with("sendmsg"));
+                let expected =
+                    !absent.contains(&name) && (udp || !DATAGRAM_PROGRAMS.contains(&name.as_str()));
                 let name = if CGROUP_PROGRAMS.contains(&name.as_str()) {
                     format!("cgroup/{name}")
                 } else {

@@ -27,10 +27,16 @@ const NETWORK: &[&str] = &[
     "socket_listen",
     "socket_accept",
     "socket_connect",
+    "socket_setsockopt",
     "cgroup/connect4",
     "cgroup/connect6",
 ];
-const NETWORK_UDP: &[&str] = &["cgroup/sendmsg4", "cgroup/sendmsg6"];
+const NETWORK_UDP: &[&str] = &[
+    "cgroup/sendmsg4",
+    "cgroup/sendmsg6",
+    "ip_cmsg_send",
+    "ip6_datagram_send_ctl",
+];
 
 #[cfg(test)]
 pub(super) const ALL_NEEDED: &[&str] = &[
@@ -46,10 +52,13 @@ pub(super) const ALL_NEEDED: &[&str] = &[
     "socket_listen",
     "socket_accept",
     "socket_connect",
+    "socket_setsockopt",
     "cgroup/connect4",
     "cgroup/connect6",
     "cgroup/sendmsg4",
     "cgroup/sendmsg6",
+    "ip_cmsg_send",
+    "ip6_datagram_send_ctl",
 ];
 
 /// Evaluates what is known now after what was known before.

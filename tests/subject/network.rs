@@ -10,6 +10,8 @@ use crate::{Done, Errno, number, sys};
 /// linux/tcp.h
 const TCP_FASTOPEN_CONNECT: i32 = 30;
 const MSG_FASTOPEN: i32 = 0x2000_0000;
+/// linux/in6.h
+const IPV6_RTHDR: i32 = 57;
 
 pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
@@ -55,6 +57,52 @@ pub fn perform(words: &[&str]) -> Option<Done> {
                 .and_then(|fd| connect(fd, &first).map(|()| fd))
                 .and_then(|fd| send(fd, &Address::parse(to), 0))
         }
+        // by way of another host: RFC 791, RFC 6275
+        ["sendto-by", way, to] => {
+            let to = Address::parse(to);
+            socket(to.family, "udp")
+                .and_then(|fd| route_by(fd, &Address::parse(way)).map(|()| fd))
+                .and_then(|fd| send(fd, &to, 0))
+        }
+        ["connect-by", way, to] => {
+            let to = Address::parse(to);
+            socket(to.family, "tcp")
+                .and_then(|fd| route_by(fd, &Address::parse(way)).map(|()| fd))
+                .and_then(|fd| connect(fd, &to))
+        }
+        // the same, said with the datagram
+        ["send-by-message", way, to] => {
+            let to = Address::parse(to);
+            socket(to.family, "udp")
+                .and_then(|fd| connect(fd, &to).map(|()| fd))
+                .and_then(|fd| {
+                    let (level, option, route) = route(&Address::parse(way));
+                    let kind = if level == libc::IPPROTO_IP {
+                        libc::IP_RETOPTS
+                    } else {
+                        option
+                    };
+                    send_message(fd, level, kind, &route)
+                })
+        }
+        ["send-hops", hops, to] => {
+            let to = Address::parse(to);
+            let hops = number(hops) as i32;
+            socket(to.family, "udp")
+                .and_then(|fd| connect(fd, &to).map(|()| fd))
+                .and_then(|fd| {
+                    let (level, kind) = if to.family == AF_INET {
+                        (libc::IPPROTO_IP, libc::IP_TTL)
+                    } else {
+                        (libc::IPPROTO_IPV6, libc::IPV6_HOPLIMIT)
+                    };
+                    send_message(fd, level, kind, &hops.to_ne_bytes())
+                })
+        }
+        ["set-hops", hops] => socket(AF_INET, "udp").and_then(|fd| {
+            let hops = number(hops) as i32;
+            set_option_to(fd, libc::IPPROTO_IP, libc::IP_TTL, &hops.to_ne_bytes())
+        }),
         ["bind", protocol, at] => bound(protocol, &Address::parse(at)).map(drop),
         ["bind-unspecified", at] => {
             let mut at = Address::parse(at);
@@ -156,16 +204,52 @@ fn fast_open(to: &Address) -> Done {
 }
 
 fn set_option(fd: i64, level: i32, option: i32) -> Done {
-    let on = 1_i32;
+    set_option_to(fd, level, option, &1_i32.to_ne_bytes())
+}
+
+fn set_option_to(fd: i64, level: i32, option: i32, value: &[u8]) -> Done {
     sys!(
         SYS_setsockopt,
         fd,
         level,
         option,
-        &raw const on,
-        size_of::<i32>()
+        value.as_ptr(),
+        value.len()
     )
     .map(drop)
+}
+
+fn route_by(fd: i64, way: &Address) -> Done {
+    let (level, option, route) = route(way);
+    set_option_to(fd, level, option, &route)
+}
+
+/// A loose source route of IPv4; a routing header of IPv6, type 2.
+fn route(way: &Address) -> (i32, i32, Vec<u8>) {
+    if way.family == AF_INET {
+        let option = [&[131, 7, 4], &way.bytes[4..8], &[0]].concat();
+        (libc::IPPROTO_IP, libc::IP_OPTIONS, option)
+    } else {
+        let header = [&[0, 2, 2, 1, 0, 0, 0, 0], &way.bytes[8..24]].concat();
+        (libc::IPPROTO_IPV6, IPV6_RTHDR, header)
+    }
+}
+
+/// Sends with a control message.
+fn send_message(fd: i64, level: i32, kind: i32, value: &[u8]) -> Done {
+    let mut control = (16 + value.len()).to_ne_bytes().to_vec();
+    control.extend([level.to_ne_bytes(), kind.to_ne_bytes()].concat());
+    control.extend(value);
+    let mut vector = libc::iovec {
+        iov_base: c"hello".as_ptr().cast_mut().cast(),
+        iov_len: 5,
+    };
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = control.len();
+    sys!(SYS_sendmsg, fd, &raw const message, 0).map(drop)
 }
 
 fn bind(fd: i64, at: &Address) -> Done {
