@@ -727,6 +727,70 @@ fn running_processes_are_adopted_with_their_children() {
 }
 
 #[test]
+fn a_process_whose_main_thread_has_ended_is_adopted_all_the_same() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let (program, bystander) = (guest.outsider(), guest.outsider());
+        let gate = format!("{room}/gate");
+        let acts = format!(
+            "leaderless each say up then await {gate} then open-read {room}/yes then open-read {room}/no"
+        );
+        let mut running = program.spawn(&acts);
+        let mut other = bystander.spawn(&acts);
+        for process in [&mut running, &mut other] {
+            assert_eq!((process.line(), process.line()), ("up".into(), "ok".into()));
+        }
+
+        let rules = format!("profile:base\nfs:read {room}/yes");
+        let subject = Subject::of(guest, program, &rules, Mode::Enforce);
+        let adopted = guest.kernel.borrow().adopt().unwrap();
+        let tasks = guest.kernel.borrow().tasks().unwrap();
+        fs::write(&gate, "").unwrap();
+
+        assert_eq!((adopted, tasks.get(&subject.slot)), (1, Some(&1)));
+        let held = [running.line(), running.line(), running.line()];
+        let free = [other.line(), other.line(), other.line()];
+        assert_eq!(held, ["ok", "ok", "EPERM"]);
+        assert_eq!(free, ["ok", "ok", "ok"]);
+    });
+}
+
+#[test]
+fn an_exec_that_was_under_way_during_admission_ends_inside_the_envelope() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let (program, bystander) = (guest.outsider(), guest.outsider());
+        let gate = format!("{room}/gate");
+        let starter = guest.outsider();
+        let begin = |path: &str| {
+            let acts = format!(
+                "exec-held {gate} {path} each open-read {room}/yes then open-read {room}/no"
+            );
+            let mut process = starter.spawn(&acts);
+            assert_eq!(process.line(), "held");
+            process
+        };
+        let mut running = begin(&program.path);
+        let mut other = begin(&bystander.path);
+
+        let rules = format!("profile:base\nfs:read {room}/yes");
+        let subject = Subject::of(guest, program, &rules, Mode::Enforce);
+        // it still has its old image, so there is nobody to adopt
+        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+        fs::write(&gate, "").unwrap();
+
+        assert_eq!(
+            (running.line(), running.line()),
+            ("ok".into(), "EPERM".into())
+        );
+        assert_eq!((other.line(), other.line()), ("ok".into(), "ok".into()));
+        let denials = subject.denials();
+        assert_eq!(denials.len(), 1, "{denials:?}");
+        assert_eq!(denials[0].what(), (READ, format!("{room}/no").as_str()));
+    });
+}
+
+#[test]
 fn a_process_whose_exec_failed_is_adopted_all_the_same() {
     guest::run(|guest| {
         let room = guest.files(&["file"]);

@@ -4,11 +4,16 @@
 mod daemon;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use cartouche::control::Standing::Admitted;
+use cartouche::control::Standing::{Admitted, Rejected};
 use cartouche::event::Code;
 use daemon::Outcome::{Done, NotStarted, Refused};
-use daemon::{POLICIES, Tool};
+use daemon::{Daemon, POLICIES, Tool};
 
 #[test]
 fn a_rejected_file_that_is_edited_takes_no_claim_from_the_artifact_in_force() {
@@ -63,4 +68,92 @@ fn one_file_under_two_names_belongs_to_one_artifact() {
     });
     assert_eq!(tool.reads("mine"), Done);
     assert_eq!(tool.reads("other"), Refused);
+}
+
+/// Lets something else stand at a program's path for moments, again and again, while all is read anew.
+fn flicker(daemon: &Daemon, tool: &Tool, other: &str, rounds: u32) {
+    let (good, ended) = (tool.file("good"), AtomicBool::new(false));
+    let _ = fs::remove_file(&good);
+    fs::copy(&tool.path, &good).unwrap();
+    let flips = thread::scope(|scope| {
+        let flipping = scope.spawn(|| {
+            let mut flips = 0_u64;
+            while !ended.load(Ordering::Relaxed) {
+                let next = tool.file("next");
+                let content = if flips.is_multiple_of(2) {
+                    other
+                } else {
+                    &good
+                };
+                let _ = fs::remove_file(&next);
+                fs::copy(content, &next).unwrap();
+                fs::set_permissions(&next, fs::Permissions::from_mode(0o755)).unwrap();
+                fs::rename(&next, &tool.path).unwrap();
+                flips += 1;
+                // no rhythm that the daemon could fall into
+                thread::sleep(Duration::from_millis(flips * 37 % 83));
+            }
+            flips
+        });
+        for _ in 0..rounds {
+            daemon.settles();
+        }
+        ended.store(true, Ordering::Relaxed);
+        flipping.join().unwrap()
+    });
+    assert!(flips > u64::from(rounds) / 4, "{flips}");
+    fs::rename(&good, &tool.path).unwrap();
+}
+
+#[test]
+fn what_stands_at_the_path_for_a_moment_widens_no_envelope() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("flickering");
+    tool.drop(&tool.artifact());
+    daemon.comes_to("flickering", Admitted);
+    let loaders = || {
+        let text = fs::read_to_string("/var/lib/cartouche/admitted.json").unwrap();
+        let registry: serde_json::Value = serde_json::from_str(&text).unwrap();
+        registry["artifacts"]["flickering"]["loaders"].clone()
+    };
+    let reads_shadow = || {
+        let act = "read -r line </etc/shadow && echo content";
+        let output = Command::new(&tool.path).args(["-c", act]).output().unwrap();
+        !output.stdout.is_empty()
+    };
+    let before = loaders();
+    assert!(before.to_string().contains("ld-linux"), "{before}");
+    let script = tool.file("script");
+    fs::write(&script, "#!/etc/shadow\n").unwrap();
+
+    flicker(&daemon, &tool, &script, 120);
+
+    daemon.settles();
+    daemon::eventually("it runs again", || {
+        (tool.reads("mine") == Done).then_some(())
+    });
+    assert_eq!(tool.reads("other"), Refused);
+    assert_eq!(loaders(), before);
+    assert!(!reads_shadow());
+    daemon.audit.is_whole();
+}
+
+#[test]
+fn a_program_that_is_a_fifo_is_rejected_and_holds_nobody_up() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("fifo");
+    let artifact = tool.artifact();
+    fs::remove_file(&tool.path).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o755);
+    rustix::fs::mkfifoat(rustix::fs::CWD, &tool.path, mode).unwrap();
+
+    tool.drop(&artifact);
+
+    daemon.comes_to("fifo", Rejected);
+    fs::remove_file(&tool.path).unwrap();
+    tool.install("");
+    daemon.comes_to("fifo", Admitted);
+    assert_eq!(tool.reads("mine"), Done);
 }

@@ -26,6 +26,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
                 .join()
                 .expect("execve returns or does not")
         }),
+        // the exec is decided, and does not come through before the path is there
+        ["exec-held", path, program @ ..] => exec_held(path, program),
         ["exec-opened", program @ ..] => exec_opened(program),
         ["exec-memfd", program @ ..] => copy_of_self().and_then(|fd| exec_descriptor(fd, program)),
         ["map-exec", path] => map(path, libc::O_RDONLY, X, MAP_PRIVATE),
@@ -96,6 +98,48 @@ fn vfork(program: &[&str]) -> Done {
         return Err(Errno(errno));
     }
     exit_status(pid.into())
+}
+
+/// An exec waits for all other threads to end, and a tracer can keep one of them from ending. The thread
+/// that runs the program is not traced.
+fn exec_held(path: &str, program: &[&str]) -> Done {
+    let (mut threads, mut gate) = ([0; 2], [0; 2]);
+    crate::returned(i64::from(unsafe { libc::pipe(threads.as_mut_ptr()) }))?;
+    crate::returned(i64::from(unsafe { libc::pipe(gate.as_mut_ptr()) }))?;
+    let child = crate::returned(unsafe { libc::fork() }.into())?;
+    if child == 0 {
+        let end = threads[1];
+        std::thread::spawn(move || {
+            let thread = unsafe { libc::gettid() };
+            let _ = sys!(SYS_write, end, &raw const thread, size_of::<i32>());
+            loop {
+                std::thread::sleep(std::time::Duration::from_secs(1));
+            }
+        });
+        let mut byte = 0_u8;
+        sys!(SYS_read, gate[0], &raw mut byte, 1)?;
+        let errno = execve(program);
+        unsafe { libc::_exit(errno.0) }
+    }
+    let mut thread = 0_i32;
+    sys!(SYS_read, threads[0], &raw mut thread, size_of::<i32>())?;
+    let seize = libc::PTRACE_SEIZE as libc::c_long;
+    sys!(SYS_ptrace, seize, thread, 0, libc::PTRACE_O_TRACEEXIT)?;
+    sys!(SYS_write, gate[1], [0_u8].as_ptr(), 1)?;
+    let mut status = 0;
+    sys!(SYS_wait4, thread, &raw mut status, libc::__WALL, 0)?;
+    println!("held");
+    while std::fs::symlink_metadata(path).is_err() {
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+    sys!(
+        SYS_ptrace,
+        libc::PTRACE_DETACH as libc::c_long,
+        thread,
+        0,
+        0
+    )?;
+    exit_status(child)
 }
 
 fn exec_opened(program: &[&str]) -> Done {

@@ -18,6 +18,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         // its parent is gone before it acts
         ["orphan", act @ ..] => orphan(act),
         ["thread", act @ ..] => in_thread(act),
+        // the main thread is gone before another one acts, which then ends the process
+        ["leaderless", act @ ..] => leaderless(act),
         ["in", directory, act @ ..] => {
             sys!(SYS_chdir, c(directory).as_ptr()).and_then(|_| perform_one(act))
         }
@@ -29,6 +31,17 @@ pub fn perform(words: &[&str]) -> Option<Done> {
                 let _ = perform_one(act);
             }
             perform_one(act)
+        }
+        // each prints its outcome; that of the last one counts
+        ["each", acts @ ..] => {
+            let mut last = Ok(());
+            for (number, act) in acts.split(|word| *word == "then").enumerate() {
+                if number > 0 {
+                    println!("{}", outcome(last));
+                }
+                last = perform_one(act);
+            }
+            last
         }
         ["await", path] => await_path(path),
         // the line of a script: `#!/subject exists`, to which the kernel adds the script and its arguments
@@ -152,6 +165,21 @@ fn in_thread(act: &[&str]) -> Done {
             .join()
             .expect("the acting thread ended by itself")
     })
+}
+
+fn leaderless(act: &[&str]) -> Done {
+    let act: Vec<String> = act.iter().map(|word| (*word).to_owned()).collect();
+    std::thread::spawn(move || {
+        let has_ended = |stat: String| stat.rsplit_once(") ").is_some_and(|s| s.1.starts_with('Z'));
+        while !std::fs::read_to_string("/proc/self/stat").is_ok_and(has_ended) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let words: Vec<&str> = act.iter().map(String::as_str).collect();
+        println!("{}", outcome(perform_one(&words)));
+        unsafe { libc::_exit(0) }
+    });
+    // this thread alone: not exit_group
+    sys!(SYS_exit, 0).map(drop)
 }
 
 fn descend(name: &str, depth: &str) -> Done {
