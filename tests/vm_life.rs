@@ -172,6 +172,33 @@ fn a_killed_daemon_changes_nothing_and_the_next_one_tells_all_that_happened() {
 }
 
 #[test]
+fn a_daemon_that_is_killed_right_after_an_admission_leaves_no_rights_without_an_owner() {
+    daemon::require_lsm!();
+    let mut daemon = daemon::running();
+    let (stays, goes) = (Tool::new("just-stays"), Tool::new("just-goes"));
+    let mut running = [stays.start(), goes.start()];
+    let artifacts = [stays.artifact(), goes.artifact()];
+
+    stays.drop(&artifacts[0]);
+    goes.drop(&artifacts[1]);
+    // before it is written down
+    daemon::eventually("both are in force", || {
+        let mut held = running.iter_mut().map(|one| one.reads("other") == Refused);
+        held.all(|held| held).then_some(())
+    });
+    daemon.kill();
+    goes.remove();
+    daemon.start();
+
+    is_held(&stays);
+    assert_eq!(running[0].reads("mine"), Done);
+    assert_eq!(running[0].reads("other"), Refused);
+    assert_eq!(running[1].reads("mine"), Refused);
+    assert_ne!(daemon.standing("just-goes"), Some(Admitted));
+    daemon.audit.is_whole();
+}
+
+#[test]
 fn nothing_gets_through_while_the_daemon_is_started_anew() {
     daemon::require_lsm!();
     let (mut daemon, tool) = with_tool("hammered");

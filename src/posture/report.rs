@@ -45,7 +45,7 @@ stable_words! {
     RuntimeState {
         /// Every admitted artifact is enforced, and that was tried.
         Enforce = "ENFORCE",
-        /// The node records everything and refuses nothing.
+        /// No subject is refused anything; what would be is recorded.
         AuditFallback = "AUDIT_FALLBACK",
         /// Anything else; `cartouche.reasons` says what.
         Degraded = "DEGRADED",
