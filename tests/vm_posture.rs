@@ -96,7 +96,10 @@ fn untrue(report: &Report) -> Option<String> {
 fn an_enforcing_node_says_so_with_everything_that_belongs_to_it() {
     daemon::require_lsm!();
     let (daemon, tool) = with_tool("told");
-    let rules = enforces(&daemon).policy.protect_path_count;
+    let first = daemon.reports("the first", |report| {
+        report.cartouche.artifacts.contains_key("told")
+    });
+    let rules = first.policy.protect_path_count;
     let second = Tool::new("told-second");
     let more = "\n[[envelope.capability]]\nname = \"net:connect\"\n\
                 endpoints = [\"tcp://127.0.0.1:80\"]\njustification = \"tested\"\n";
@@ -359,6 +362,9 @@ fn tampered(daemon: &Daemon, tool: &Tool, what: &str, harm: impl Fn(), heal: imp
 fn tables_that_were_tampered_with_are_seen() {
     daemon::require_lsm!();
     let (daemon, tool) = with_tool("tampered");
+    // being admitted itself is news to its next decision, which puts it in force once more
+    daemon.settles();
+    daemon.settles();
     // as bpftool would: by the pins
     let kernel = Kernel::load().unwrap();
     let (identity, _) = kernel
