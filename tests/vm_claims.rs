@@ -108,7 +108,7 @@ fn flicker(daemon: &Daemon, tool: &Tool, other: &str, rounds: u32) {
 #[test]
 fn what_stands_at_the_path_for_a_moment_widens_no_envelope() {
     daemon::require_lsm!();
-    let daemon = daemon::running();
+    let mut daemon = daemon::running();
     let tool = Tool::new("flickering");
     tool.drop(&tool.artifact());
     daemon.comes_to("flickering", Admitted);
@@ -122,8 +122,10 @@ fn what_stands_at_the_path_for_a_moment_widens_no_envelope() {
         let output = Command::new(&tool.path).args(["-c", act]).output().unwrap();
         !output.stdout.is_empty()
     };
-    let before = loaders();
-    assert!(before.to_string().contains("ld-linux"), "{before}");
+    let before = daemon::eventually("it is written down", || {
+        let loaders = loaders();
+        loaders.to_string().contains("ld-linux").then_some(loaders)
+    });
     let script = tool.file("script");
     fs::write(&script, "#!/etc/shadow\n").unwrap();
 
@@ -134,9 +136,12 @@ fn what_stands_at_the_path_for_a_moment_widens_no_envelope() {
         (tool.reads("mine") == Done).then_some(())
     });
     assert_eq!(tool.reads("other"), Refused);
+    // ended, it has written down all that it holds
+    assert!(daemon.stop().success());
     assert_eq!(loaders(), before);
     assert!(!reads_shadow());
     daemon.audit.is_whole();
+    daemon.start();
 }
 
 #[test]
