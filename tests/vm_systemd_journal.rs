@@ -211,7 +211,7 @@ fn levels_tell_what_needs_attention() {
         "5",
     );
     is_of_daemon(
-        &told(&start, "CART-001 admission", &["artifact=journal "]),
+        &told(&start, "CART-010 schema valid", &["artifact=journal "]),
         "7",
     );
     succeeds(&format!("rm {POLICIES}/stranger.txt"));
@@ -282,6 +282,7 @@ fn verdict_on(files: &[String], change: impl Fn()) -> String {
 fn the_chain_holds_across_rotations_and_shows_every_change() {
     in_a_guest!();
     succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
+    succeeds("until cartouche inspect journal | grep -q '^Standing *admitted'; do sleep 0.1; done");
     succeeds(&format!(
         "cd {ROOM} && for n in $(seq 400); do echo x >f$n; ./tool -c \"read -r line <f$n\" && exit 1; done; true"
     ));
