@@ -4,7 +4,10 @@
 mod admit;
 mod answer;
 mod canary;
+mod claim;
+mod examine;
 mod observe;
+mod reconcile;
 mod revoke;
 mod runtime;
 

@@ -7,7 +7,8 @@ use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::registry::Entry;
 
-use super::admit::{device_of, executable_paths};
+use super::admit::executable_paths;
+use super::claim::device_of;
 use super::{Error, Node, now_unix};
 
 /// Seconds until a mode that could not be ended is tried again.

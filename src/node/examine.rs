@@ -1,0 +1,153 @@
+//! What is found at the path of an executable, while nobody can write to it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::admission::ExecutableFacts;
+use crate::enforcer::Identity;
+use crate::error::chain;
+use crate::executable;
+
+use super::Node;
+
+/// An executable that is examined. Everything that is said of it comes from this one descriptor: its path
+/// may be another file by now.
+pub(super) struct Examined {
+    pub(super) opened: executable::Opened,
+    pub(super) identity: Identity,
+    /// Whether its key was put into the kernel for the examination.
+    ours: bool,
+    /// Why nobody can be kept from writing to it.
+    problem: Option<String>,
+}
+
+impl Node {
+    /// Blocks writes to the executables before they are hashed.
+    pub(super) fn examine(
+        &mut self,
+        slot_name: &str,
+        paths: &[String],
+    ) -> BTreeMap<String, Examined> {
+        let mut examined = BTreeMap::new();
+        for path in paths {
+            let allowed = self
+                .site
+                .scope
+                .ceiling(None, &self.site.profiles)
+                .allows_executable(path, false);
+            let Ok(Some(opened)) = executable::open(path) else {
+                continue;
+            };
+            let Ok((identity, _)) = self.kernel.identify(&opened.file) else {
+                continue;
+            };
+            let regular = opened
+                .file
+                .metadata()
+                .is_ok_and(|metadata| metadata.is_file());
+            let blocked = if allowed && regular {
+                self.slot(slot_name)
+                    .and_then(|slot| self.kernel.examine(&identity, slot))
+            } else {
+                Ok(false)
+            };
+            let problem = blocked.as_ref().err().map(|error| chain(error));
+            let ours = blocked.unwrap_or(false);
+            let entry = Examined {
+                opened,
+                identity,
+                ours,
+                problem,
+            };
+            examined.insert(path.clone(), entry);
+        }
+        examined
+    }
+
+    /// Ends the examination of what was not bound in the meantime.
+    pub(super) fn release(&mut self, examined: &BTreeMap<String, Examined>) {
+        let bound: BTreeSet<_> = self
+            .live
+            .values()
+            .flat_map(|live| live.identities.values().map(key))
+            .collect();
+        for entry in examined.values().filter(|entry| entry.ours) {
+            if !bound.contains(&key(&entry.identity)) {
+                // what cannot be taken back stays write-protected, which is the safe side
+                let _ = self.kernel.unbind(&entry.identity);
+            }
+        }
+    }
+
+    /// What is found at a path now, with the writers that the kernel counts. `own` are the ids to which the
+    /// file may belong.
+    pub(super) fn facts(
+        &self,
+        own: &BTreeSet<String>,
+        path: &str,
+        examined: Option<&Examined>,
+    ) -> ExecutableFacts {
+        let Some(examined) = examined else {
+            // missing, or not to be opened: then this says why
+            return executable::examine(path);
+        };
+        let (found, mut problem) = match executable::facts(&examined.opened) {
+            Ok(found) => (Some(found), examined.problem.clone()),
+            Err(error) => (None, Some(format!("it cannot be read: {error}"))),
+        };
+        // after the reading: nobody may have written meanwhile, and it must still be there
+        match self.kernel.identify(&examined.opened.file) {
+            Ok((now, _)) if now.writers > 0 => {
+                problem = Some("some process has it open for writing".to_owned());
+            }
+            Ok((_, Some(seen))) if seen == path => {}
+            // a path through a symlink has its own word in the gate
+            Ok((_, Some(_))) if found.as_ref().is_some_and(|found| !found.realpath_ok) => {}
+            Ok((_, Some(seen))) => problem = Some(format!("the kernel knows it as {seen:?}")),
+            Ok((_, None)) => problem = Some("it was replaced or removed meanwhile".to_owned()),
+            Err(error) => problem = Some(chain(&error)),
+        }
+        ExecutableFacts {
+            path: path.to_owned(),
+            found,
+            problem,
+            taken_by: self
+                .owner(&examined.identity)
+                .filter(|id| !own.contains(*id))
+                .map(str::to_owned),
+        }
+    }
+
+    /// The id of a file, and those that go when it is admitted: its earlier ones, and those of files that
+    /// went away in this very change.
+    pub(super) fn making_way(
+        &self,
+        id: &str,
+        name: &str,
+        vanished: &BTreeSet<String>,
+    ) -> BTreeSet<String> {
+        self.registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| entry.file == name || vanished.contains(&entry.file))
+            .map(|(id, _)| id.clone())
+            .chain([id.to_owned()])
+            .collect()
+    }
+
+    /// The artifact in force that a file belongs to, under whatever path.
+    pub(super) fn owner(&self, identity: &Identity) -> Option<&str> {
+        self.live
+            .iter()
+            .find(|(_, live)| {
+                live.identities
+                    .values()
+                    .any(|own| key(own) == key(identity))
+            })
+            .map(|(id, _)| id.as_str())
+    }
+}
+
+/// What makes two identities the same file.
+pub(super) fn key(identity: &Identity) -> (u64, u32, u32) {
+    (identity.ino, identity.dev, identity.generation)
+}

@@ -1,0 +1,250 @@
+//! From the directories to what is to be done: which files are new, changed or gone, and in which order they
+//! are decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::admission::{self, ExecutableFacts, Options};
+use crate::artifact::digest::sha256_hex;
+use crate::artifact::draft::{claimed_id, claimed_paths};
+use crate::control::Standing;
+use crate::error::chain;
+use crate::event::{Code, Event, Outcome};
+use crate::policies::{Policies, PolicyFile};
+use crate::site::Site;
+
+use super::examine::{Examined, key};
+use super::{FileVerdict, Node};
+
+impl Node {
+    /// Reads the policies directories and brings the kernel in line with them. `touched` limits the work
+    /// to files of these names and to executables of these paths; None means everything.
+    pub fn reconcile(&mut self, touched: Option<&BTreeSet<String>>) {
+        let wanted = touched.map(|touched| self.concerned(touched));
+        let mut policies = Policies::read(&self.paths, wanted.as_ref());
+        let mut vanished = self.vanished(&policies);
+        let is_new = |file: &String| !self.files.contains_key(file);
+        if !vanished.is_empty() && policies.present.iter().any(is_new) {
+            // renamed, perhaps, and only the old name told yet: it must not lose its rights between
+            policies = Policies::read(&self.paths, None);
+            vanished = self.vanished(&policies);
+        }
+        self.tell_ignored(&policies);
+        let admitted: BTreeSet<String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| entry.file.clone())
+            .collect();
+        let mut order: Vec<(&String, &PolicyFile)> = policies.files.iter().collect();
+        // what is admitted already goes first, then /etc, then /usr/lib, each by name
+        order.sort_by_key(|(name, file)| {
+            (
+                !admitted.contains(*name),
+                !file.administrator,
+                (*name).clone(),
+            )
+        });
+        let mut changed = false;
+        for (name, file) in order {
+            changed |= self.consider(name, file, &vanished);
+        }
+        for name in self.files.keys().cloned().collect::<Vec<_>>() {
+            if !policies.incomplete && !policies.present.contains(&name) {
+                changed |= self.file_gone(&name);
+            }
+        }
+        for file in vanished {
+            changed |= self.revoke_file(&file, None);
+        }
+        if changed {
+            self.adopt();
+            self.unsaved = true;
+        }
+        self.answer_waiting();
+    }
+
+    /// The files of artifacts in force that are not there any more.
+    fn vanished(&self, policies: &Policies) -> BTreeSet<String> {
+        self.registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| entry.file.clone())
+            .filter(|file| !policies.incomplete && !policies.present.contains(file))
+            .collect()
+    }
+
+    /// The profiles or the scope changed: everything that depends on them is decided anew.
+    pub fn reread_site(&mut self) {
+        match Site::read(&self.paths) {
+            Ok(site) => {
+                self.site = site;
+                self.site_problem = None;
+            }
+            Err(error) => {
+                let message = format!(
+                    "{}; the scope and profiles read before stay in force",
+                    chain(&error)
+                );
+                self.record(
+                    Event::new(Code::FileIgnored, Outcome::Noted)
+                        .detail("site")
+                        .message(message.clone()),
+                );
+                self.site_problem = Some(message);
+            }
+        }
+        self.reconcile(None);
+    }
+
+    /// The files that a change is about: touched themselves, or by an executable of theirs.
+    fn concerned(&self, touched: &BTreeSet<String>) -> BTreeSet<String> {
+        self.files
+            .iter()
+            .filter(|(_, file)| !file.executables.is_disjoint(touched))
+            .map(|(name, _)| name.clone())
+            .chain(touched.iter().cloned())
+            .collect()
+    }
+
+    fn tell_ignored(&mut self, policies: &Policies) {
+        for (path, why) in &policies.ignored {
+            if self.ignored.insert(path.clone()) {
+                self.record(
+                    Event::new(Code::FileIgnored, Outcome::Noted)
+                        .fact("file", path.clone())
+                        .message(why.clone()),
+                );
+            }
+        }
+        self.ignored
+            .retain(|path| policies.ignored.contains_key(path));
+    }
+
+    /// Decides about one file. Whether anything changed.
+    fn consider(&mut self, name: &str, file: &PolicyFile, vanished: &BTreeSet<String>) -> bool {
+        let empty = Vec::new();
+        let document = file.document.as_ref().unwrap_or(&empty);
+        let paths = claimed_paths(document);
+        let slot_name = claimed_id(document).unwrap_or_else(|| format!("file:{name}"));
+        let examined = self.examine(&slot_name, &paths);
+        let own = self.making_way(&slot_name, name, vanished);
+        let facts = paths
+            .iter()
+            .map(|path| self.facts(&own, path, examined.get(path)))
+            .collect();
+        let inputs = admission::Inputs {
+            name: name.to_owned(),
+            document: document.clone(),
+            file_problem: file.document.as_ref().err().cloned(),
+            signature_present: file.signature,
+            site_grants: file.site_grants.clone(),
+            profiles: self.site.profiles.clone(),
+            scope: self.site.scope.clone(),
+            executables: facts,
+            node: self.gate_node(),
+            admitted: self.admitted_summaries(vanished),
+            options: Options::default(),
+        };
+        let hashes = inputs.hashes();
+        if self.is_unchanged(name, &hashes, &inputs.executables, &examined) {
+            self.release(&examined);
+            return false;
+        }
+        let decision = admission::decide(&inputs);
+        // whoever reads that it is admitted may rely on it: that is told when it is in force
+        let (admitted, events): (Vec<Event>, Vec<Event>) = decision
+            .events
+            .iter()
+            .cloned()
+            .partition(|event| event.code == Code::Admitted);
+        for event in events {
+            self.record(event);
+        }
+        let verdict = self.carry_out(name, &inputs, &decision, &own, &examined);
+        self.release(&examined);
+        for event in admitted {
+            if verdict.standing == Standing::Admitted {
+                self.record(event);
+            }
+        }
+        if verdict.standing == Standing::Admitted {
+            self.revoke_file(name, verdict.id.as_deref());
+        }
+        let parts = inputs.parts();
+        if let Err(error) = self.inputs.store(parts.values().map(Vec::as_slice)) {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("inputs")
+                    .message(chain(&error)),
+            );
+        }
+        let claimable: BTreeSet<String> = match verdict.standing {
+            Standing::Admitted => BTreeSet::new(),
+            _ => decision.claims.into_iter().collect(),
+        };
+        let claims = self.claim_for_file(name, &claimable);
+        self.files.insert(
+            name.to_owned(),
+            FileVerdict {
+                document: sha256_hex(document),
+                verdict,
+                inputs: hashes,
+                executables: paths.into_iter().collect(),
+                claimable,
+                claims,
+                parsable: file.document.is_ok()
+                    && toml::from_slice::<toml::Table>(document).is_ok(),
+            },
+        );
+        true
+    }
+
+    /// The same inputs as last time, and the executables are still the files that are bound.
+    fn is_unchanged(
+        &self,
+        name: &str,
+        hashes: &BTreeMap<String, String>,
+        facts: &[ExecutableFacts],
+        examined: &BTreeMap<String, Examined>,
+    ) -> bool {
+        let Some(before) = self.files.get(name) else {
+            return false;
+        };
+        if before.inputs != *hashes {
+            return false;
+        }
+        if before.verdict.standing != Standing::Admitted {
+            return true;
+        }
+        let Some(live) = before.verdict.id.as_ref().and_then(|id| self.live.get(id)) else {
+            return false;
+        };
+        facts.iter().all(|fact| {
+            let bound = live.identities.get(&fact.path).map(key);
+            bound.is_some() && bound == examined.get(&fact.path).map(|e| key(&e.identity))
+        })
+    }
+
+    /// A file that was there is not any more, and it had no artifact in force.
+    fn file_gone(&mut self, name: &str) -> bool {
+        self.unclaim_but(name, &BTreeSet::new());
+        self.files.remove(name).is_some()
+    }
+
+    /// Revokes what is in force from a file, but for the id that it has now. Whether anything was.
+    fn revoke_file(&mut self, name: &str, but: Option<&str>) -> bool {
+        let gone: Vec<String> = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(id, entry)| entry.file == name && !entry.revoked && Some(id.as_str()) != but)
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in &gone {
+            self.revoke(id);
+        }
+        !gone.is_empty()
+    }
+}
