@@ -229,6 +229,7 @@ struct cred;
 struct task_struct {
 	int pid;
 	int tgid;
+	__u64 start_time;
 	unsigned int personality;
 	unsigned int in_execve : 1;
 	struct task_struct *group_leader;

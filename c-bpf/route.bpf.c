@@ -10,13 +10,20 @@
 /* No program sends as many control messages with one datagram. */
 #define CONTROLS_MAX 64
 
-/* Threads that are sending by a source route: address of the task_struct -> type of the message. */
+/* A thread that is sending by a source route. */
+struct route {
+	__u64 start_time; /* the thread's own: its address may be another's later */
+	__u32 type;	  /* of the control message */
+	__u32 pad;
+};
+
+/* By the address of the task_struct. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 4096);
 	__type(key, __u64);
-	__type(value, __u32);
+	__type(value, struct route);
 } routes SEC(".maps");
 
 SEC("lsm/socket_setsockopt")
@@ -68,10 +75,12 @@ static long control_step(__u64 index, struct controls *controls)
 	return 0;
 }
 
+/* The kernel has taken these control messages: what it refuses itself needs no note. */
 static __always_inline void note_route(const struct msghdr *message)
 {
 	__u64 task = address_of(bpf_get_current_task_btf());
 	struct controls controls = {};
+	struct route route = {};
 	struct bearer bearer;
 
 	if (!mirrored_subject(&bearer))
@@ -81,24 +90,28 @@ static __always_inline void note_route(const struct msghdr *message)
 	/* what lies beyond is unknown: refused */
 	if (bpf_loop(CONTROLS_MAX, control_step, &controls, 0) > CONTROLS_MAX - 1)
 		controls.route = IP_RETOPTS;
-	if (!controls.route)
+	route.start_time = bpf_get_current_task_btf()->start_time;
+	route.type = controls.route;
+	if (!route.type)
 		bpf_map_delete_elem(&routes, &task);
-	else if (bpf_map_update_elem(&routes, &task, &controls.route, BPF_ANY))
+	else if (bpf_map_update_elem(&routes, &task, &route, BPF_ANY))
 		bpf_send_signal(SIGKILL);
 }
 
-SEC("fentry/ip_cmsg_send")
-int BPF_PROG(ip_cmsg_send, struct sock *sk, struct msghdr *message)
+SEC("fexit/ip_cmsg_send")
+int BPF_PROG(ip_cmsg_send, struct sock *sk, struct msghdr *message, void *cookie, bool allow_ipv6,
+	     int result)
 {
-	if (!outside())
+	if (!outside() && !result)
 		note_route(message);
 	return 0;
 }
 
-SEC("fentry/ip6_datagram_send_ctl")
-int BPF_PROG(ip6_datagram_send_ctl, struct net *net, struct sock *sk, struct msghdr *message)
+SEC("fexit/ip6_datagram_send_ctl")
+int BPF_PROG(ip6_datagram_send_ctl, struct net *net, struct sock *sk, struct msghdr *message,
+	     void *flow, void *cookie, int result)
 {
-	if (!outside())
+	if (!outside() && !result)
 		note_route(message);
 	return 0;
 }
@@ -107,7 +120,7 @@ int BPF_PROG(ip6_datagram_send_ctl, struct net *net, struct sock *sk, struct msg
 static __always_inline bool takes_route(const struct bearer *bearer)
 {
 	__u64 task = address_of(bpf_get_current_task_btf());
-	__u32 *route = bpf_map_lookup_elem(&routes, &task);
+	struct route *route = bpf_map_lookup_elem(&routes, &task);
 	struct attempt attempt = {
 		.domain = DOMAIN_NETWORK,
 		.operation = OP_NET_CONNECT,
@@ -115,9 +128,9 @@ static __always_inline bool takes_route(const struct bearer *bearer)
 		.object_kind = OBJECT_NUMBER,
 	};
 
-	if (!route)
+	if (!route || route->start_time != bpf_get_current_task_btf()->start_time)
 		return false;
-	attempt.number = *route;
+	attempt.number = route->type;
 	bpf_map_delete_elem(&routes, &task);
 	return tell(bearer, &attempt, NULL);
 }
