@@ -52,6 +52,27 @@ fn is_let_go(tool: &Tool) {
 }
 
 #[test]
+fn what_has_not_changed_is_not_decided_again() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let (settled, newcomer) = (Tool::new("settled"), Tool::new("newcomer"));
+    settled.drop_by_copy(&settled.artifact());
+    daemon.comes_to("settled", Admitted);
+    let mark = daemon.audit.mark();
+    let file = format!("{POLICIES}/newcomer.toml");
+    fs::write(&file, newcomer.artifact()).unwrap();
+    daemon.comes_to("newcomer", Admitted);
+
+    daemon.signal(Signal::HUP);
+    fs::remove_file(&file).unwrap();
+    daemon.comes_to("newcomer", Revoked);
+
+    assert_eq!(daemon.audit.of(mark, Code::Submitted, "newcomer").len(), 1);
+    assert_eq!(daemon.audit.of(mark, Code::Submitted, "settled").len(), 0);
+    is_held(&settled);
+}
+
+#[test]
 fn a_hang_up_reads_and_watches_everything_again() {
     daemon::require_lsm!();
     let daemon = daemon::running();

@@ -134,7 +134,7 @@ impl Node {
             .iter()
             .map(|path| self.facts(&own, path, examined.get(path)))
             .collect();
-        let inputs = admission::Inputs {
+        let mut inputs = admission::Inputs {
             name: name.to_owned(),
             document: document.clone(),
             file_problem: file.document.as_ref().err().cloned(),
@@ -147,8 +147,7 @@ impl Node {
             admitted: self.admitted_summaries(vanished),
             options: Options::default(),
         };
-        let hashes = inputs.hashes();
-        if self.is_unchanged(name, &hashes, &inputs.executables, &examined) {
+        if self.is_unchanged(name, &inputs.hashes(), &inputs.executables, &examined) {
             self.release(&examined);
             return false;
         }
@@ -180,6 +179,10 @@ impl Node {
                     .message(chain(&error)),
             );
         }
+        if verdict.standing == Standing::Admitted {
+            // now it is one of the admitted itself, and that alone is no reason to decide again
+            inputs.admitted = self.admitted_summaries(vanished);
+        }
         let claimable: BTreeSet<String> = match verdict.standing {
             Standing::Admitted => BTreeSet::new(),
             _ => decision.claims.into_iter().collect(),
@@ -190,7 +193,7 @@ impl Node {
             FileVerdict {
                 document: sha256_hex(document),
                 verdict,
-                inputs: hashes,
+                inputs: inputs.hashes(),
                 executables: paths.into_iter().collect(),
                 claimable,
                 claims,
