@@ -141,48 +141,64 @@ static __always_inline int change_label(struct linux_binprm *bprm, __u32 slot,
 	return 0;
 }
 
+/* A file that is to run: where it lies, which it is, and whose program, if anybody's. */
+struct candidate {
+	struct location where;
+	struct subject_key key;
+	struct subject *entry;
+};
+
+/* Fills `candidate`. What is claimed and not admitted, or of a slot that is not in force, is
+ * refused. */
+static __always_inline int examine(struct linux_binprm *bprm, struct candidate *candidate)
+{
+	struct bearer owner = {};
+	__u32 slot;
+
+	candidate->where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
+	key_of((__u64)BPF_CORE_READ(bprm, file, f_inode), &candidate->key);
+	candidate->entry = subject_by_key(&candidate->key);
+	if (!candidate->entry) {
+		slot = claimant(candidate->where.dentry, candidate->where.mount,
+				candidate->key.dev);
+		return slot ? refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT) : 0;
+	}
+	owner.slot = candidate->entry->slot;
+	read_slot(&owner);
+	if (!in_force(&owner))
+		return refuse_exec(owner.slot, address_of(bprm), OP_CLAIMED, REASON_REFUSED);
+	return 0;
+}
+
 SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 {
-	struct subject_key key = {}, none = {};
-	struct bearer bearer = {}, target = {};
-	struct subject *entry;
-	struct location where;
-	__u64 inode;
-	__u32 slot;
+	struct candidate candidate = {};
+	struct subject_key none = {};
+	struct bearer bearer = {};
+	__u32 slot = 0;
 	bool labelled;
 
-	where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
-	inode = (__u64)BPF_CORE_READ(bprm, file, f_inode);
 	labelled = subject(&bearer);
 	forget_pending();
-	key_of(inode, &key);
-	entry = subject_by_key(&key);
-	if (!entry) {
-		slot = claimant(where.dentry, where.mount, key.dev);
-		if (slot)
-			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT);
-	} else {
-		target.slot = entry->slot;
-		read_slot(&target);
-		if (!in_force(&target))
-			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
-					   REASON_REFUSED);
-		if ((entry->flags & SUBJECT_SCRIPT) &&
-		    !script_by_claimed_name(bprm->filename, key.dev, target.slot))
-			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
-					   REASON_SCRIPT_PATH);
+	if (examine(bprm, &candidate))
+		return -EPERM;
+	if (candidate.entry) {
+		slot = candidate.entry->slot;
+		if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
+		    !script_by_claimed_name(bprm->filename, candidate.key.dev, slot))
+			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
 	}
 	if (labelled) {
 		struct place place = {
-			.dentry = where.dentry,
-			.mount = where.mount,
+			.dentry = candidate.where.dentry,
+			.mount = candidate.where.mount,
 			.wanted = BIT(RIGHT_EXEC),
 			.domain = DOMAIN_EXEC,
 		};
 
 		/* memfd and the like: no path; running one is making code */
-		if (internal_mount(where.mount) && in_force(&bearer) &&
+		if (internal_mount(candidate.where.mount) && in_force(&bearer) &&
 		    (bearer.flags & PLAN_CODE_GENERATE))
 			;
 		else if (judge(&bearer, &place))
@@ -192,9 +208,9 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 			return -EPERM;
 		return 0;
 	}
-	if (!entry)
+	if (!slot)
 		return 0;
-	return change_label(bprm, target.slot, &key) ? -EPERM : 0;
+	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
 }
 
 /*
@@ -205,36 +221,22 @@ SEC("lsm/bprm_check_security")
 int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct bearer bearer = {}, target = {};
-	struct subject_key key = {};
+	struct candidate candidate = {};
+	struct bearer bearer = {};
 	struct label *own = NULL;
-	struct subject *entry;
-	struct location where;
 	__u32 slot;
 
 	/* `interp` still is `filename` until a #! line (or binfmt_misc) has named another one */
 	if (bprm->interp == bprm->filename)
 		return 0;
-	where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
-	key_of((__u64)BPF_CORE_READ(bprm, file, f_inode), &key);
-	entry = subject_by_key(&key);
-	if (!entry) {
-		slot = claimant(where.dentry, where.mount, key.dev);
-		if (slot)
-			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT);
-	} else {
-		target.slot = entry->slot;
-		read_slot(&target);
-		if (!in_force(&target))
-			return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED,
-					   REASON_REFUSED);
-	}
+	if (examine(bprm, &candidate))
+		return -EPERM;
 	if (task->bpf_storage)
 		own = bpf_task_storage_get(&labels, task, NULL, 0);
 	if (own && own->pending) {
 		struct place place = {
-			.dentry = where.dentry,
-			.mount = where.mount,
+			.dentry = candidate.where.dentry,
+			.mount = candidate.where.mount,
 			.wanted = BIT(RIGHT_EXEC),
 			.domain = DOMAIN_EXEC,
 		};
@@ -249,12 +251,13 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	/* a subject in execve has a pending label, or something is wrong */
 	if (subject(&bearer))
 		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
-	if (!entry)
+	if (!candidate.entry)
 		return 0;
-	if ((entry->flags & SUBJECT_SCRIPT) &&
-	    !script_by_claimed_name(bprm->interp, key.dev, target.slot))
-		return refuse_exec(target.slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
-	return change_label(bprm, target.slot, &key) ? -EPERM : 0;
+	slot = candidate.entry->slot;
+	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
+	    !script_by_claimed_name(bprm->interp, candidate.key.dev, slot))
+		return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
+	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
 }
 
 /* One object and one translation unit, as maps and global functions are shared. */

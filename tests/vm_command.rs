@@ -15,22 +15,13 @@ use cartouche::command::cli;
 use cartouche::control::Standing::{Admitted, Rejected, Revoked, Waiting};
 use cartouche::event::Code;
 use daemon::Outcome::{Done, NotStarted, Refused};
-use daemon::{Daemon, POLICIES, Tool, cartouche, cartouche_json, cartouche_ok, seal};
+use daemon::{POLICIES, Tool, cartouche, cartouche_json, cartouche_ok, seal};
 use serde_json::Value;
 
 /// A directory for drafts.
 const DESK: &str = "/srv/desk";
 
 const LOG: &str = "/var/lib/cartouche/audit.jsonl";
-
-/// A running daemon and a program that may read `mine`.
-fn with_tool(id: &str) -> (Daemon, Tool) {
-    let daemon = daemon::running();
-    let tool = Tool::new(id);
-    tool.drop(&tool.artifact());
-    daemon.comes_to(id, Admitted);
-    (daemon, tool)
-}
 
 /// Puts a text on the desk.
 fn put(name: &str, text: &str) -> String {
@@ -426,7 +417,7 @@ fn a_stopped_daemon_s_verdict_does_not_come_in_time() {
 #[test]
 fn list_status_and_inspect_tell_what_is_in_force_and_what_it_did() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("shown");
+    let (daemon, tool) = daemon::with_tool("shown");
     let gone = Tool::new("shown-gone");
     gone.drop(&gone.artifact());
     daemon.comes_to("shown-gone", Admitted);
@@ -520,7 +511,7 @@ fn list_status_and_inspect_tell_what_is_in_force_and_what_it_did() {
 #[test]
 fn the_lines_that_denials_shows_allow_what_was_refused() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("asks");
+    let (daemon, tool) = daemon::with_tool("asks");
     let other = Tool::new("asks-not");
     other.drop(&other.artifact());
     daemon.comes_to("asks-not", Admitted);
@@ -594,7 +585,7 @@ fn the_lines_that_denials_shows_allow_what_was_refused() {
 #[test]
 fn audit_mode_lets_through_and_tells_what_it_would_refuse() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("trial");
+    let (daemon, tool) = daemon::with_tool("trial");
     let mark = daemon.audit.mark();
 
     let (text, json) = answers(&["mode", "trial", "audit"], 0);
@@ -628,7 +619,7 @@ fn audit_mode_lets_through_and_tells_what_it_would_refuse() {
 #[test]
 fn a_mode_that_was_set_for_a_time_ends_by_itself_and_the_report_says_so() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("briefly");
+    let (daemon, tool) = daemon::with_tool("briefly");
     daemon.reports("ENFORCE", |report| {
         report.runtime_state.as_str() == "ENFORCE"
     });
@@ -683,7 +674,7 @@ fn a_mode_that_was_set_for_a_time_ends_by_itself_and_the_report_says_so() {
 #[test]
 fn a_mode_that_was_set_for_a_time_ends_also_while_no_daemon_runs() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("away");
+    let (mut daemon, tool) = daemon::with_tool("away");
     cartouche_ok(&["mode", "away", "audit", "--for", "2s"]);
     assert_eq!(tool.reads("other"), Done);
     assert!(daemon.stop().success());
@@ -701,7 +692,7 @@ fn a_mode_that_was_set_for_a_time_ends_also_while_no_daemon_runs() {
 #[test]
 fn mode_and_forget_refuse_what_makes_no_sense() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("sensible");
+    let (daemon, tool) = daemon::with_tool("sensible");
 
     fails(
         &["mode", "no-such", "audit"],
@@ -755,7 +746,7 @@ fn mode_and_forget_refuse_what_makes_no_sense() {
 #[test]
 fn posture_is_the_report_and_ends_with_its_state() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("postured");
+    let (daemon, tool) = daemon::with_tool("postured");
     daemon.reports("ENFORCE", |report| {
         report.runtime_state.as_str() == "ENFORCE"
     });
@@ -799,7 +790,7 @@ fn posture_is_the_report_and_ends_with_its_state() {
 #[test]
 fn without_the_daemon_every_command_says_so_or_does_its_work() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("alone");
+    let (mut daemon, tool) = daemon::with_tool("alone");
     assert_eq!(tool.reads("other"), Refused);
     daemon.audit.tells(daemon::Mark(0), Code::Drift, "alone");
     assert!(daemon.stop().success());
@@ -849,7 +840,7 @@ fn without_the_daemon_every_command_says_so_or_does_its_work() {
 #[test]
 fn audit_verify_says_whether_the_log_is_as_it_was_written() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("chained");
+    let (daemon, tool) = daemon::with_tool("chained");
     let mark = daemon.audit.mark();
     assert_eq!(tool.reads("other"), Refused);
     daemon.audit.tells(mark, Code::Drift, "chained");

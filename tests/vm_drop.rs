@@ -12,32 +12,18 @@ use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, SHIPPED, Tool};
 use rustix::process::Signal;
 
-/// Asserts that a program is held to an envelope of `mine`.
-#[track_caller]
-fn is_held(tool: &Tool) {
-    assert_eq!(tool.reads("mine"), Done);
-    assert_eq!(tool.reads("other"), Refused);
-}
-
-/// Asserts that a program is held to nothing.
-#[track_caller]
-fn is_free(tool: &Tool) {
-    assert_eq!(tool.reads("mine"), Done);
-    assert_eq!(tool.reads("other"), Done);
-}
-
 #[test]
 fn a_file_that_is_copied_in_is_an_artifact_in_force() {
     daemon::require_lsm!();
     let daemon = daemon::running();
     let tool = Tool::new("copied");
-    is_free(&tool);
+    tool.is_free();
     let mark = daemon.audit.mark();
 
     fs::write(tool.policy(), tool.artifact()).unwrap();
 
     daemon.comes_to("copied", Admitted);
-    is_held(&tool);
+    tool.is_held();
     let told = daemon.audit.tells(mark, Code::Drift, "copied");
     assert_eq!(told.runtime.unwrap().object, tool.file("other"));
     daemon.audit.is_whole();
@@ -48,12 +34,12 @@ fn a_file_that_is_renamed_in_is_an_artifact_in_force() {
     daemon::require_lsm!();
     let daemon = daemon::running();
     let tool = Tool::new("renamed");
-    is_free(&tool);
+    tool.is_free();
 
     tool.drop(&tool.artifact());
 
     daemon.comes_to("renamed", Admitted);
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -64,12 +50,12 @@ fn a_link_within_the_directory_is_an_artifact_in_force() {
     // a name that is no artifact's
     fs::write(format!("{POLICIES}/linked.text"), tool.artifact()).unwrap();
     daemon.settles();
-    is_free(&tool);
+    tool.is_free();
 
     symlink("linked.text", tool.policy()).unwrap();
 
     daemon.comes_to("linked", Admitted);
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -97,7 +83,7 @@ fn a_removed_file_takes_all_rights_away_until_it_is_forgotten_or_comes_back() {
 
     daemon.comes_to("removed", Admitted);
     assert_eq!(running.reads("mine"), Done);
-    is_held(&tool);
+    tool.is_held();
 
     tool.remove();
     daemon.comes_to("removed", Revoked);
@@ -105,7 +91,7 @@ fn a_removed_file_takes_all_rights_away_until_it_is_forgotten_or_comes_back() {
 
     daemon.audit.tells(mark, Code::Forgotten, "removed");
     assert_eq!(daemon.standing("removed"), None);
-    is_free(&tool);
+    tool.is_free();
     // the process that was bound stays refused
     assert_eq!(running.reads("mine"), Refused);
     daemon.audit.is_whole();
@@ -130,7 +116,7 @@ fn an_editor_that_removes_and_writes_again_does_not_revoke() {
     daemon.settles();
     assert!(daemon.audit.of(mark, Code::Revoked, "edited").is_empty());
     assert_eq!(hammer.stop().lost, 0);
-    is_free(&tool);
+    tool.is_free();
 }
 
 #[test]
@@ -159,7 +145,7 @@ fn renaming_the_file_keeps_the_rights_without_a_gap() {
     let seen = hammer.stop();
     assert!(seen.tries > 0);
     assert_eq!((seen.through, seen.lost), (0, 0));
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -171,20 +157,20 @@ fn the_administrator_s_file_replaces_the_package_s_of_the_same_name() {
     let all = tool.artifact_that(&[("fs:read", "mine"), ("fs:read", "other")]);
     fs::write(&shipped, &all).unwrap();
     daemon.comes_to("override", Admitted);
-    is_free(&tool);
+    tool.is_free();
     let mark = daemon.audit.mark();
 
     tool.drop(&tool.artifact());
 
     daemon.audit.tells(mark, Code::Admitted, "override");
-    is_held(&tool);
+    tool.is_held();
 
     let mark = daemon.audit.mark();
     tool.remove();
 
     daemon.audit.tells(mark, Code::Admitted, "override");
     assert!(daemon.audit.of(mark, Code::Revoked, "override").is_empty());
-    is_free(&tool);
+    tool.is_free();
 }
 
 #[test]
@@ -203,7 +189,7 @@ fn a_link_to_dev_null_masks_the_package_s_file() {
     tool.remove();
 
     daemon.comes_to("masked", Admitted);
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -225,7 +211,7 @@ fn the_directory_itself_may_be_replaced() {
     fs::rename(new, POLICIES).unwrap();
 
     daemon.comes_to("comes", Admitted);
-    is_held(&comes);
+    comes.is_held();
     let seen = hammer.stop();
     assert_eq!((seen.through, seen.lost), (0, 0));
     // the new directory is the one that counts from now on
@@ -252,7 +238,7 @@ fn the_directory_may_come_after_the_daemon() {
     tool.drop(&artifact);
 
     daemon.comes_to("early", Admitted);
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -287,7 +273,7 @@ fn what_a_full_queue_lost_is_found_by_reading_everything_again() {
     daemon.comes_to("queue-c", Admitted);
     daemon.comes_to("queue-b", Revoked);
     daemon.comes_to("queue-a", Admitted);
-    is_held(&comes);
+    comes.is_held();
 }
 
 #[test]
@@ -322,7 +308,7 @@ fn leftovers_of_editors_and_packages_are_no_artifacts() {
         1
     );
     assert!(!told.iter().any(|r| r.event.code == Code::Submitted));
-    is_free(&tool);
+    tool.is_free();
     // its twin: the right name
     tool.drop(&artifact);
     daemon.comes_to("leftover", Admitted);
@@ -389,7 +375,7 @@ fn many_are_admitted(daemon: &Daemon, name: &str, count: usize) {
             room: tool.room.clone(),
             path: format!("{}-{number}", tool.path),
         };
-        is_held(&one);
+        one.is_held();
     }
     fs::remove_dir_all(waiting).unwrap();
     daemon.audit.is_whole();

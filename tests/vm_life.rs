@@ -18,21 +18,6 @@ use rustix::process::Signal;
 
 const REGISTRY: &str = "/var/lib/cartouche/admitted.json";
 
-/// A running daemon and a program that may read `mine`.
-fn with_tool(id: &str) -> (Daemon, Tool) {
-    let daemon = daemon::running();
-    let tool = Tool::new(id);
-    tool.drop(&tool.artifact());
-    daemon.comes_to(id, Admitted);
-    (daemon, tool)
-}
-
-#[track_caller]
-fn is_held(tool: &Tool) {
-    assert_eq!(tool.reads("mine"), Done);
-    assert_eq!(tool.reads("other"), Refused);
-}
-
 /// What a reboot leaves of Cartouche: its files. The machine of a test cannot be booted twice, so the last
 /// boot is given another name, and everything that lived in its kernel is removed.
 fn forget_boot() {
@@ -69,7 +54,7 @@ fn what_has_not_changed_is_not_decided_again() {
 
     assert_eq!(daemon.audit.of(mark, Code::Submitted, "newcomer").len(), 1);
     assert_eq!(daemon.audit.of(mark, Code::Submitted, "settled").len(), 0);
-    is_held(&settled);
+    settled.is_held();
 }
 
 #[test]
@@ -97,7 +82,7 @@ fn a_hang_up_reads_and_watches_everything_again() {
     daemon.signal(Signal::HUP);
 
     daemon.comes_to("hidden", Admitted);
-    is_held(&hidden);
+    hidden.is_held();
     assert!(uncover().unwrap().success());
     daemon.signal(Signal::HUP);
     daemon.comes_to("hidden", Revoked);
@@ -118,7 +103,7 @@ fn a_hang_up_reads_and_watches_everything_again() {
 #[test]
 fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("ended");
+    let (mut daemon, tool) = daemon::with_tool("ended");
     let mut running = tool.start();
     daemon.reports("ENFORCE", |report| {
         report.runtime_state == RuntimeState::Enforce
@@ -136,7 +121,7 @@ fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
         .collect();
     assert_eq!(codes, [ReasonCode::AdmissionStopped]);
     assert!(!report.audit_only);
-    is_held(&tool);
+    tool.is_held();
     assert_eq!(running.reads("mine"), Done);
     assert_eq!(running.reads("other"), Refused);
     // nobody admits: the program of a new artifact runs as before, and a removed one keeps its envelope
@@ -144,7 +129,7 @@ fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
     new.drop(&new.artifact());
     assert_eq!(new.reads("other"), Done);
     tool.remove();
-    is_held(&tool);
+    tool.is_held();
     assert_eq!(daemon::cartouche(&["posture"]).status.code(), Some(5));
     assert_eq!(daemon::cartouche(&["list"]).status.code(), Some(5));
 
@@ -164,7 +149,7 @@ fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
 #[test]
 fn a_killed_daemon_changes_nothing_and_the_next_one_tells_all_that_happened() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("killed");
+    let (mut daemon, tool) = daemon::with_tool("killed");
     let mut running = tool.start();
     assert_eq!(running.reads("other"), Refused);
     let mark = daemon.audit.mark();
@@ -175,7 +160,7 @@ fn a_killed_daemon_changes_nothing_and_the_next_one_tells_all_that_happened() {
         assert_eq!(running.reads("other"), Refused);
     }
     assert_eq!(running.reads("mine"), Done);
-    is_held(&tool);
+    tool.is_held();
 
     daemon.start();
 
@@ -211,7 +196,7 @@ fn a_daemon_that_is_killed_right_after_an_admission_leaves_no_rights_without_an_
     goes.remove();
     daemon.start();
 
-    is_held(&stays);
+    stays.is_held();
     assert_eq!(running[0].reads("mine"), Done);
     assert_eq!(running[0].reads("other"), Refused);
     assert_eq!(running[1].reads("mine"), Refused);
@@ -222,7 +207,7 @@ fn a_daemon_that_is_killed_right_after_an_admission_leaves_no_rights_without_an_
 #[test]
 fn nothing_gets_through_while_the_daemon_is_started_anew() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("hammered");
+    let (mut daemon, tool) = daemon::with_tool("hammered");
     let hammer = tool.hammer();
 
     for _ in 0..2 {
@@ -235,13 +220,13 @@ fn nothing_gets_through_while_the_daemon_is_started_anew() {
     println!("{seen:?}");
     assert!(seen.tries > 100, "{seen:?}");
     assert_eq!((seen.through, seen.lost), (0, 0));
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
 fn an_invalid_replacement_leaves_the_envelope_in_force_also_when_all_starts_anew() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("replaced");
+    let (mut daemon, tool) = daemon::with_tool("replaced");
     let artifact = tool.artifact();
     let mark = daemon.audit.mark();
 
@@ -255,7 +240,7 @@ fn an_invalid_replacement_leaves_the_envelope_in_force_also_when_all_starts_anew
     };
     daemon.audit.tells(mark, Code::Rejected, "replaced");
     assert_eq!(degraded(&daemon).runtime_state, RuntimeState::Degraded);
-    is_held(&tool);
+    tool.is_held();
     let listed = daemon.listed("replaced").unwrap();
     assert_eq!(listed.standing, Admitted);
     assert!(
@@ -268,7 +253,7 @@ fn an_invalid_replacement_leaves_the_envelope_in_force_also_when_all_starts_anew
     daemon.restart();
 
     degraded(&daemon);
-    is_held(&tool);
+    tool.is_held();
 
     // after a reboot the kernel knows nothing, so only the files can tell
     assert!(daemon.stop().success());
@@ -277,20 +262,20 @@ fn an_invalid_replacement_leaves_the_envelope_in_force_also_when_all_starts_anew
     daemon.start();
 
     degraded(&daemon);
-    is_held(&tool);
+    tool.is_held();
 
     tool.drop(&artifact);
     daemon.reports("ENFORCE", |report| {
         report.runtime_state == RuntimeState::Enforce
     });
-    is_held(&tool);
+    tool.is_held();
     daemon.audit.is_whole();
 }
 
 #[test]
 fn a_reboot_keeps_what_is_admitted_admitted_and_what_is_revoked_revoked() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("boots");
+    let (mut daemon, tool) = daemon::with_tool("boots");
     let gone = Tool::new("boots-gone");
     gone.drop(&gone.artifact());
     daemon.comes_to("boots-gone", Admitted);
@@ -306,7 +291,7 @@ fn a_reboot_keeps_what_is_admitted_admitted_and_what_is_revoked_revoked() {
 
     daemon.start();
 
-    is_held(&tool);
+    tool.is_held();
     assert_eq!(gone.reads("mine"), NotStarted);
     assert_eq!(upgraded.reads("mine"), NotStarted);
     assert_eq!(daemon.standing("boots-gone"), Some(Revoked));
@@ -388,12 +373,12 @@ fn a_running_program_and_its_child_are_held_as_soon_as_the_artifact_is_admitted(
 #[test]
 fn a_second_daemon_does_not_start() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("only");
+    let (daemon, tool) = daemon::with_tool("only");
 
     let (code, said) = daemon.start_in_vain(&[]);
 
     assert_eq!(code, Some(12), "{said}");
-    is_held(&tool);
+    tool.is_held();
     assert_eq!(daemon.standing("only"), Some(Admitted));
     daemon.audit.is_whole();
 }

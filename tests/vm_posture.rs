@@ -28,14 +28,6 @@ const DROP_IN: &str = "/etc/cartouche/cartouche.toml.d";
 /// Plans are read back once a minute.
 const READ_BACK: Duration = Duration::from_secs(150);
 
-fn with_tool(id: &str) -> (Daemon, Tool) {
-    let daemon = daemon::running();
-    let tool = Tool::new(id);
-    tool.drop(&tool.artifact());
-    daemon.comes_to(id, Admitted);
-    (daemon, tool)
-}
-
 fn codes(report: &Report) -> Vec<ReasonCode> {
     let reasons = &report.cartouche.reasons;
     reasons.iter().map(|reason| reason.code).collect()
@@ -95,7 +87,7 @@ fn untrue(report: &Report) -> Option<String> {
 #[test]
 fn an_enforcing_node_says_so_with_everything_that_belongs_to_it() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("told");
+    let (daemon, tool) = daemon::with_tool("told");
     let first = daemon.reports("the first", |report| {
         report.cartouche.artifacts.contains_key("told")
     });
@@ -169,7 +161,7 @@ fn an_enforcing_node_says_so_with_everything_that_belongs_to_it() {
 #[test]
 fn a_rejected_file_is_named_and_degrades_only_if_nothing_of_it_can_be_held_back() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("sound");
+    let (daemon, tool) = daemon::with_tool("sound");
     enforces(&daemon);
     let bad = Tool::new("bad");
     bad.drop(&bad.artifact().replace("\"fs:read\"", "\"fs:raed\""));
@@ -265,7 +257,7 @@ fn decisions_that_could_not_be_reported_are_told_and_degrade() {
 #[test]
 fn a_hook_that_is_taken_away_is_seen() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("hooked");
+    let (mut daemon, tool) = daemon::with_tool("hooked");
     assert!(enforces(&daemon).hooks.lsm_file_open);
     assert_eq!(tool.reads("other"), Refused);
 
@@ -292,7 +284,7 @@ fn a_hook_that_is_taken_away_is_seen() {
 #[allow(unsafe_code)]
 fn a_network_program_that_is_detached_under_its_pin_is_seen() {
     daemon::require_lsm!();
-    let (mut daemon, _tool) = with_tool("networked");
+    let (mut daemon, _tool) = daemon::with_tool("networked");
     assert!(enforces(&daemon).requirements_met.network);
     let pin = format!("{PIN_ROOT}/links/connect4");
     let c_pin = CString::new(pin.clone()).unwrap();
@@ -358,7 +350,7 @@ fn tampered(daemon: &Daemon, tool: &Tool, what: &str, harm: impl Fn(), heal: imp
 #[test]
 fn tables_that_were_tampered_with_are_seen() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("tampered");
+    let (daemon, tool) = daemon::with_tool("tampered");
     // being admitted itself is news to its next decision, which puts it in force once more
     daemon.settles();
     daemon.settles();
@@ -439,7 +431,7 @@ fn tables_that_were_tampered_with_are_seen() {
 #[test]
 fn a_canary_that_is_not_refused_degrades_and_lets_no_daemon_start() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("mine");
+    let (mut daemon, tool) = daemon::with_tool("mine");
     enforces(&daemon);
     let aside = format!("{CANARY}.aside");
 
@@ -525,7 +517,7 @@ fn what_strangers_do_with_the_canary_is_audited() {
 #[test]
 fn a_killed_daemon_s_report_runs_out_and_a_failed_start_replaces_it() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("orphaned");
+    let (mut daemon, tool) = daemon::with_tool("orphaned");
     enforces(&daemon);
     const REGISTRY: &str = "/var/lib/cartouche/admitted.json";
 
@@ -566,7 +558,7 @@ fn a_killed_daemon_s_report_runs_out_and_a_failed_start_replaces_it() {
 #[test]
 fn a_node_that_is_asked_to_audit_says_so() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("audited");
+    let (mut daemon, tool) = daemon::with_tool("audited");
     let late = Tool::new("audited-late");
     assert!(daemon.stop().success());
 
@@ -602,7 +594,7 @@ fn a_node_that_is_asked_to_audit_says_so() {
 #[test]
 fn a_requirement_that_this_node_does_not_meet_refuses_the_start_or_falls_back() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("required");
+    let (mut daemon, tool) = daemon::with_tool("required");
     fs::create_dir_all(DROP_IN).unwrap();
     let file = format!("{DROP_IN}/require.toml");
     assert!(daemon.stop().success());
@@ -643,7 +635,7 @@ fn a_requirement_that_this_node_does_not_meet_refuses_the_start_or_falls_back() 
 #[test]
 fn an_audit_log_that_takes_nothing_is_told() {
     daemon::require_lsm!();
-    let (daemon, tool) = with_tool("mute");
+    let (daemon, tool) = daemon::with_tool("mute");
     enforces(&daemon);
     let chattr = |how: &str| Command::new("chattr").args([how, LOG]).status().unwrap();
     assert!(chattr("+i").success());
@@ -673,7 +665,7 @@ fn an_audit_log_that_takes_nothing_is_told() {
 #[test]
 fn the_report_is_whole_and_true_while_everything_changes() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = with_tool("moving");
+    let (mut daemon, tool) = daemon::with_tool("moving");
     enforces(&daemon);
     let artifact = tool.artifact();
     let ended = AtomicBool::new(false);
@@ -746,7 +738,7 @@ fn without_a_bpf_file_system_the_daemon_refuses_to_start() {
 #[test]
 fn a_report_of_an_earlier_boot_does_not_outlive_it() {
     daemon::require_lsm!();
-    let (daemon, _tool) = with_tool("booted");
+    let (daemon, _tool) = daemon::with_tool("booted");
     enforces(&daemon);
 
     // a file system that keeps nothing, reached by a link

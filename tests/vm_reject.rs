@@ -18,12 +18,6 @@ use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, Mark, POLICIES, Tool, seal};
 use serde::Deserialize;
 
-#[track_caller]
-fn is_held(tool: &Tool) {
-    assert_eq!(tool.reads("mine"), Done);
-    assert_eq!(tool.reads("other"), Refused);
-}
-
 /// Waits for the verdict on a file, and returns the events of its decision.
 #[track_caller]
 fn verdict(daemon: &Daemon, mark: Mark, file: &str) -> Vec<Event> {
@@ -341,8 +335,8 @@ fn files_that_come_and_go_at_once_disturb_nobody() {
     assert_ne!(daemon.standing("fleeting"), Some(Admitted));
     fleeting.drop(&artifact);
     daemon.comes_to("fleeting", Admitted);
-    is_held(&fleeting);
-    is_held(&bystander);
+    fleeting.is_held();
+    bystander.is_held();
     daemon.audit.is_whole();
 }
 
@@ -368,7 +362,7 @@ fn the_program_of_a_rejected_artifact_does_not_run() {
 
     tool.drop(&artifact);
     daemon.comes_to("rejected", Admitted);
-    is_held(&tool);
+    tool.is_held();
 
     // one that never was admitted claims nothing any more once it is gone
     let other = Tool::new("rejected-too");
@@ -426,13 +420,13 @@ fn forgetting_one_artifact_does_not_free_a_program_that_another_holds() {
     )
     .unwrap();
     daemon.comes_to("held-second", Admitted);
-    is_held(&tool);
+    tool.is_held();
 
     daemon.restart();
 
-    is_held(&tool);
+    tool.is_held();
     daemon::cartouche_ok(&["forget", "held-first"]);
-    is_held(&tool);
+    tool.is_held();
     // also what comes to stand there later is the second one's
     tool.install("another version");
     assert_eq!(tool.reads("mine"), NotStarted);
@@ -458,7 +452,7 @@ fn an_artifact_waits_for_its_program_which_does_not_run_before() {
     assert_eq!(tool.reads("mine"), NotStarted);
     tool.install("");
     daemon.comes_to("waits", Admitted);
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -483,7 +477,7 @@ fn an_artifact_waits_also_for_a_directory_of_its_program() {
     fs::create_dir(format!("{}/a/b", tool.room)).unwrap();
     deep.install("");
     daemon.comes_to("deep", Admitted);
-    is_held(&deep);
+    deep.is_held();
 }
 
 #[test]
@@ -521,7 +515,7 @@ fn a_replaced_program_does_not_run_until_the_artifact_matches() {
     daemon.reports("ENFORCE", |report| {
         report.runtime_state == RuntimeState::Enforce
     });
-    is_held(&tool);
+    tool.is_held();
     assert_eq!(running.reads("other"), Refused);
 }
 
@@ -536,13 +530,13 @@ fn a_package_that_brings_program_and_artifact_together_is_admitted_by_itself() {
     let next = tool.artifact();
     tool.install("");
     daemon.settles();
-    is_held(&tool);
+    tool.is_held();
 
     tool.install("version 2");
     tool.drop(&next);
 
     daemon::eventually("it runs", || (tool.reads("mine") == Done).then_some(()));
-    is_held(&tool);
+    tool.is_held();
 }
 
 #[test]
@@ -594,7 +588,7 @@ fn the_first_admitted_of_two_artifacts_with_one_id_or_program_stays() {
         assert_eq!(found, format!("ERR_CART_DUPLICATE_ARTIFACT {detail}"));
     }
 
-    is_held(&first);
+    first.is_held();
     assert_eq!(other.reads("mine"), NotStarted);
     // when the first goes, the next in line is not admitted by that: its program is still revoked
     let report = daemon.report();
@@ -616,9 +610,9 @@ fn an_update_that_changes_the_id_ends_the_old_one() {
     daemon.comes_to("id-after", Admitted);
     assert_eq!(daemon.standing("id-before"), Some(Revoked));
     assert_eq!(running.reads("mine"), Refused);
-    is_held(&tool);
+    tool.is_held();
     daemon::cartouche_ok(&["forget", "id-before"]);
-    is_held(&tool);
+    tool.is_held();
     daemon.reports("ENFORCE", |report| {
         report.runtime_state == RuntimeState::Enforce
     });
@@ -647,7 +641,7 @@ fn what_an_update_no_longer_names_is_still_held_back_by_a_rejected_file() {
     daemon::eventually("it does not run", || {
         (second.reads("mine") == NotStarted).then_some(())
     });
-    is_held(&tool);
+    tool.is_held();
     second.remove();
     daemon::eventually("it is free", || {
         (second.reads("other") == Done).then_some(())

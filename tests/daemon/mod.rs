@@ -86,6 +86,15 @@ pub fn running() -> Daemon {
     daemon
 }
 
+/// A running daemon and a program that may read `mine`.
+pub fn with_tool(id: &str) -> (Daemon, Tool) {
+    let daemon = running();
+    let tool = Tool::new(id);
+    tool.drop(&tool.artifact());
+    daemon.comes_to(id, Standing::Admitted);
+    (daemon, tool)
+}
+
 /// No daemon, and nothing that one left behind: neither on disk nor in the kernel.
 pub fn stopped() -> Daemon {
     let mut daemon = installed();

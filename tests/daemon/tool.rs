@@ -127,6 +127,20 @@ impl Tool {
         }
     }
 
+    /// Asserts that it is held to its envelope.
+    #[track_caller]
+    pub fn is_held(&self) {
+        assert_eq!(self.reads("mine"), Outcome::Done);
+        assert_eq!(self.reads("other"), Outcome::Refused);
+    }
+
+    /// Asserts that it is held to nothing.
+    #[track_caller]
+    pub fn is_free(&self) {
+        assert_eq!(self.reads("mine"), Outcome::Done);
+        assert_eq!(self.reads("other"), Outcome::Done);
+    }
+
     /// Starts it to try `mine` and `other` until it is stopped.
     pub fn hammer(&self) -> Hammer {
         let (mine, other, stop) = (self.file("mine"), self.file("other"), self.file("stop"));
