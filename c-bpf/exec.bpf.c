@@ -241,9 +241,12 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 			.domain = DOMAIN_EXEC,
 		};
 
-		/* an admitted script says itself what runs it: part of what was admitted */
+		/*
+		 * An admitted script says itself what runs it, but only by name: the file that
+		 * stands there is judged as the code that it is.
+		 */
 		if (own->key.ino)
-			return 0;
+			place.wanted = BIT(RIGHT_LOAD);
 		bearer.slot = own->pending;
 		read_slot(&bearer);
 		return judge(&bearer, &place) ? -EPERM : 0;

@@ -225,6 +225,8 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 	case FS_IOC_ENABLE_VERITY:
 	case FS_IOC_SETVERSION:
 	case EXT4_IOC_SETVERSION:
+	case FS_IOC32_SETVERSION:
+	case EXT4_IOC32_SETVERSION:
 	case FS_IOC_SET_ENCRYPTION_POLICY:
 		place = place_of(dentry, mount, BIT(RIGHT_WRITE));
 		return judge(&bearer, &place) ? -EPERM : 0;
@@ -232,9 +234,26 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 	return 0;
 }
 
+/* The generation is part of a file's identity: that of an admitted executable nobody changes. */
+static __always_inline bool sets_version(unsigned int command)
+{
+	return command == FS_IOC_SETVERSION || command == FS_IOC32_SETVERSION ||
+	       command == EXT4_IOC_SETVERSION || command == EXT4_IOC32_SETVERSION;
+}
+
+__noinline int judge_version(__u64 file)
+{
+	struct location where = location_of(&((struct file *)file)->f_path);
+	__u64 inode = inode_of(where.dentry);
+
+	return write_blocked(inode) ? refuse_pinned(inode, where.dentry, where.mount) : 0;
+}
+
 SEC("lsm/file_ioctl")
 int BPF_PROG(file_ioctl, struct file *file, unsigned int command)
 {
+	if (sets_version(command) && judge_version(address_of(file)))
+		return -EPERM;
 	if (outside())
 		return 0;
 	return judge_ioctl(address_of(file), command) ? -EPERM : 0;
@@ -245,6 +264,8 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int command)
 SEC("?lsm/file_ioctl_compat")
 int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command)
 {
+	if (sets_version(command) && judge_version(address_of(file)))
+		return -EPERM;
 	if (outside())
 		return 0;
 	return judge_ioctl(address_of(file), command) ? -EPERM : 0;

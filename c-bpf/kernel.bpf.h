@@ -58,6 +58,8 @@ typedef _Bool bool;
 #define FS_IOC_ENABLE_VERITY 0x40806685
 #define FS_IOC_SETVERSION 0x40087602
 #define EXT4_IOC_SETVERSION 0x40086604
+#define FS_IOC32_SETVERSION 0x40047602
+#define EXT4_IOC32_SETVERSION 0x40046604
 #define FS_IOC_SET_ENCRYPTION_POLICY 0x800c6613
 /* include/uapi/linux/btrfs.h: type and number of a command, whatever the size of its argument */
 #define IOC_TYPE_AND_NUMBER 0xffff
@@ -99,6 +101,7 @@ typedef _Bool bool;
 #define IP_RETOPTS 7
 #define IPV6_2292RTHDR 5
 #define IPV6_2292PKTOPTIONS 6
+#define IPV6_FLOWLABEL_MGR 32
 #define IPV6_RTHDR 57
 /* include/linux/security.h, ptrace.h */
 #define CAP_OPT_NOAUDIT 2

@@ -108,6 +108,31 @@ refused:
 	return -EPERM;
 }
 
+/*
+ * A child that was begun before its parent was adopted, and that the adoption did not find: it is
+ * in the list of tasks now, and has not run.
+ */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(task_newtask, struct task_struct *task, unsigned long clone_flags)
+{
+	__u64 address = (__u64)task;
+	struct bearer bearer;
+	struct label *label;
+
+	if ((clone_flags & CLONE_THREAD) || !subject(&bearer))
+		return 0;
+	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (label && label->slot)
+		return 0;
+	if (!label || bpf_map_update_elem(&mirror, &address, &bearer.slot, BPF_ANY)) {
+		/* with its parent, which cannot leave it behind: they share a process group */
+		bpf_send_signal(SIGKILL);
+		return 0;
+	}
+	label->slot = bearer.slot;
+	return 0;
+}
+
 /* The only place where a mirror entry goes: an address may be another task's afterwards. */
 SEC("lsm/task_free")
 int BPF_PROG(task_free, struct task_struct *task)

@@ -35,8 +35,9 @@ int BPF_PROG(socket_setsockopt, struct socket *sock, int level, int option)
 	if (outside())
 		return 0;
 	routed = (level == SOL_IP && option == IP_OPTIONS) ||
-		 (level == SOL_IPV6 && (option == IPV6_RTHDR || option == IPV6_2292RTHDR ||
-					option == IPV6_2292PKTOPTIONS));
+		 (level == SOL_IPV6 &&
+		  (option == IPV6_RTHDR || option == IPV6_2292RTHDR ||
+		   option == IPV6_2292PKTOPTIONS || option == IPV6_FLOWLABEL_MGR));
 	if (!routed || !subject(&bearer))
 		return 0;
 	return refuse_number(&bearer, OP_NET_CONNECT, option, REASON_NEVER) ? -EPERM : 0;

@@ -16,6 +16,7 @@ use crate::artifact::profile::ProfileSet;
 use crate::artifact::scope::Scope;
 use crate::error::chain;
 use crate::event::{Detail, ErrorCode, Event};
+use crate::executable::Loaders;
 use crate::trusted_file;
 
 /// All that a decision depends on.
@@ -163,9 +164,9 @@ pub struct FoundFile {
     pub filesystem: String,
     /// Whether it begins with `#!`.
     pub script: bool,
-    /// Real paths of what the kernel maps to start it: PT_INTERP, the `#!` line, and theirs.
+    /// What the kernel maps to start it: PT_INTERP, the `#!` line, and theirs.
     #[serde(default)]
-    pub loaders: BTreeSet<String>,
+    pub loaders: Loaders,
 }
 
 /// An artifact that is admitted now.
@@ -241,6 +242,55 @@ pub struct Effective {
     pub narrowed: Vec<String>,
 }
 
+impl Effective {
+    /// What its executables need to start and is implied: their loaders, but for those of an executable
+    /// that could replace one itself. The interpreter of a program in its own tree is for its envelope
+    /// to name.
+    pub fn loaders<'f>(&self, found: impl Iterator<Item = &'f FoundFile>) -> BTreeSet<String> {
+        found
+            .map(|found| &found.loaders)
+            .filter(|loaders| !loaders.ways.iter().any(|path| self.may_replace(path)))
+            .flat_map(|loaders| loaders.paths.clone())
+            .collect()
+    }
+
+    fn may_replace(&self, path: &str) -> bool {
+        let changes = [
+            CapabilityName::FsWrite,
+            CapabilityName::FsCreate,
+            CapabilityName::FsDelete,
+        ];
+        self.capabilities.iter().any(|entry| {
+            changes.contains(&entry.capability.name) && entry.capability.grants_path(path)
+        })
+    }
+
+    /// Sentences about loaders that are not implied.
+    pub fn loader_warnings(&self, facts: &[ExecutableFacts]) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for fact in facts {
+            let Some(found) = &fact.found else {
+                continue;
+            };
+            for name in &found.loaders.untrusted {
+                warnings.push(format!(
+                    "{} is started by {name:?}, which others than root can replace or which is no \
+                     program; if it is meant, grant fs:read and code:load on its real path",
+                    fact.path
+                ));
+            }
+            if let Some(path) = found.loaders.ways.iter().find(|way| self.may_replace(way)) {
+                warnings.push(format!(
+                    "{} may replace {path:?}, by which it is started: its interpreter is not implied; \
+                     grant fs:read and code:load on its real path, or take away the right to change it",
+                    fact.path
+                ));
+            }
+        }
+        warnings
+    }
+}
+
 /// The admitted set by id.
 pub type Admitted = BTreeMap<String, AdmittedSummary>;
 
@@ -280,7 +330,7 @@ justification = "keeps its state"
             uid: 0,
             filesystem: "ext4".to_owned(),
             script: false,
-            loaders: BTreeSet::new(),
+            loaders: Loaders::default(),
         };
         Inputs {
             name: "example.toml".to_owned(),

@@ -20,6 +20,7 @@ use crate::control::{self, Call};
 use crate::enforcer::Kernel;
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
+use crate::mounts::Mounts;
 use crate::node::{self, CanaryRun, Node};
 use crate::posture::{
     self, Admission, ExitCode, Observed, Posture, Programs, Start, System, publish,
@@ -271,6 +272,7 @@ enum Wake {
     Signal(Signal),
     Clock,
     CanaryBack,
+    Mounts,
 }
 
 /// The canary's flights and the other things that the clock brings.
@@ -289,6 +291,7 @@ async fn attend(
 ) -> io::Result<&'static str> {
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
     let ring = Async::new_nonblocking(node.ring_fd().try_clone_to_owned()?)?;
+    let mounts = Async::new_nonblocking(Mounts::watch()?)?;
     let mut clock = Clock {
         minute: Instant::now() + MINUTE,
         hour: Instant::now() + HOUR,
@@ -304,7 +307,7 @@ async fn attend(
     // not started by systemd: nobody to tell
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     loop {
-        let wake = next(node, &watch, &calls, &mut signals, &ring, &clock).await?;
+        let wake = next(node, &watch, &calls, &mut signals, (&ring, &mounts), &clock).await?;
         match wake {
             Wake::Files => watch.collect()?,
             Wake::Records => node.drain(),
@@ -330,6 +333,13 @@ async fn attend(
                 if let Some((run, _)) = clock.canary.take() {
                     node.canary_returned(run);
                     node.publish();
+                }
+            }
+            Wake::Mounts => {
+                mounts.get_ref().collect()?;
+                watch.renew();
+                if node.follow_mounts() {
+                    settle(node, &mut watch, &mut clock);
                 }
             }
             Wake::Clock => {}
@@ -396,7 +406,7 @@ async fn next(
     watch: &Watch,
     calls: &Receiver<Call>,
     signals: &mut Signals,
-    ring: &Async<OwnedFd>,
+    (ring, mounts): (&Async<OwnedFd>, &Async<Mounts>),
     clock: &Clock,
 ) -> io::Result<Wake> {
     let files = async {
@@ -406,6 +416,10 @@ async fn next(
     let records = async {
         ring.readable().await?;
         Ok(Wake::Records)
+    };
+    let mounted = async {
+        mounts.readable().await?;
+        Ok(Wake::Mounts)
     };
     let call = async {
         match calls.recv().await {
@@ -432,7 +446,7 @@ async fn next(
         Timer::at(next_alarm(node, watch, clock)).await;
         Ok(Wake::Clock)
     };
-    let outside = future::or(signal, future::or(files, call));
+    let outside = future::or(signal, future::or(future::or(files, mounted), call));
     let inside = future::or(records, future::or(canary, alarm));
     future::or(outside, inside).await
 }

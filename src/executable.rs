@@ -1,19 +1,21 @@
 //! What a file that an artifact names as its executable really is, as one open descriptor shows it.
 //! Whether that is good enough is the gate's matter.
 
-use std::collections::BTreeSet;
+mod loaders;
+
 use std::fs::File;
 use std::io::{self, Read, Seek};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 
-use goblin::elf::Elf;
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstatfs, openat, openat2};
+use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use crate::admission::{ExecutableFacts, FoundFile};
 use crate::artifact::digest::hex;
+
+pub use loaders::Loaders;
 
 /// How much is read at once, in bytes.
 const BLOCK: usize = 256 << 10;
@@ -22,8 +24,8 @@ const BLOCK: usize = 256 << 10;
 /// every ELF file that a common linker makes.
 const HEAD: usize = 1 << 20;
 
-/// Interpreters of interpreters, as the kernel allows (BINPRM's depth in fs/exec.c).
-const DEPTH: usize = 5;
+/// The largest executable that is hashed, in bytes: meanwhile the daemon does nothing else.
+const SIZE_MAX: u64 = 1 << 30;
 
 /// Types of file systems by the magic number of statfs(2), from linux/magic.h.
 const FILESYSTEMS: &[(u64, &str)] = &[
@@ -51,9 +53,10 @@ pub struct Opened {
     pub realpath: bool,
 }
 
-/// Opens the file at an absolute path; `None` if there is none. It never waits, not even for a fifo.
+/// Opens the file at an absolute path; `None` if there is none. Only a regular file or a directory is
+/// really opened: opening a device may already do something, and opening a fifo wait.
 pub fn open(path: &str) -> io::Result<Option<Opened>> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
     let direct = openat2(CWD, path, flags, Mode::empty(), ResolveFlags::NO_SYMLINKS);
     let (opened, realpath) = match direct {
         Err(Errno::LOOP) => (openat(CWD, path, flags, Mode::empty()), false),
@@ -61,12 +64,23 @@ pub fn open(path: &str) -> io::Result<Option<Opened>> {
     };
     match opened {
         Ok(descriptor) => Ok(Some(Opened {
-            file: File::from(descriptor),
+            file: readable(descriptor)?,
             realpath,
         })),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// The same file for reading; still only its path if it is neither a file nor a directory.
+fn readable(descriptor: OwnedFd) -> io::Result<File> {
+    let kind = FileType::from_raw_mode(fstat(&descriptor)?.st_mode);
+    if !matches!(kind, FileType::RegularFile | FileType::Directory) {
+        return Ok(File::from(descriptor));
+    }
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(File::from(openat(CWD, path, flags, Mode::empty())?))
 }
 
 /// Opens and examines the executable at `path`.
@@ -97,7 +111,10 @@ pub fn facts(opened: &Opened) -> io::Result<FoundFile> {
         .find(|(number, _)| *number == magic)
         .map_or_else(|| format!("{magic:#x}"), |(_, name)| (*name).to_owned());
     let (sha256, head) = if metadata.is_file() {
-        read(&opened.file)?
+        if metadata.len() > SIZE_MAX {
+            return Err(io::Error::other("it is larger than 1 GiB"));
+        }
+        read((&opened.file).take(SIZE_MAX))?
     } else {
         (String::new(), Vec::new())
     };
@@ -109,16 +126,16 @@ pub fn facts(opened: &Opened) -> io::Result<FoundFile> {
         uid: metadata.uid(),
         filesystem,
         script: head.starts_with(b"#!"),
-        loaders: loaders(&head),
+        loaders: Loaders::of(&head),
     })
 }
 
 /// The hash of a file, and its beginning: both of the same bytes.
-fn read(mut file: &File) -> io::Result<(String, Vec<u8>)> {
+fn read(mut file: io::Take<&File>) -> io::Result<(String, Vec<u8>)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; BLOCK];
     let mut head = Vec::new();
-    file.seek(io::SeekFrom::Start(0))?;
+    file.get_mut().seek(io::SeekFrom::Start(0))?;
     loop {
         let length = match file.read(&mut buffer) {
             Ok(length) => length,
@@ -132,65 +149,6 @@ fn read(mut file: &File) -> io::Result<(String, Vec<u8>)> {
         head.extend_from_slice(&bytes[..room]);
         hasher.update(bytes);
     }
-}
-
-/// The beginning of the regular file at `path`; it never waits.
-fn head_of(path: &str) -> Option<Vec<u8>> {
-    let opened = open(path).ok().flatten()?;
-    if !opened.file.metadata().ok()?.is_file() {
-        return None;
-    }
-    let mut head = Vec::new();
-    opened.file.take(HEAD as u64).read_to_end(&mut head).ok()?;
-    Some(head)
-}
-
-/// The real paths of everything that the kernel maps to start a program that begins so.
-fn loaders(head: &[u8]) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let mut next = interpreter(head);
-    for _ in 0..DEPTH {
-        let path = next
-            .and_then(|path| Path::new(&path).canonicalize().ok())
-            .and_then(|path| path.into_os_string().into_string().ok());
-        let Some(path) = path.filter(|path| found.insert(path.clone())) else {
-            break;
-        };
-        next = head_of(&path).and_then(|head| interpreter(&head));
-    }
-    found
-}
-
-fn interpreter(head: &[u8]) -> Option<String> {
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|byte| *byte == b'\n').next()?;
-        let text = std::str::from_utf8(line).ok()?;
-        return text.split_whitespace().next().map(str::to_owned);
-    }
-    let header = Elf::parse_header(head).ok()?;
-    let mut elf = Elf::lazy_parse(header).ok()?;
-    let context = goblin::container::Ctx::new(
-        if header.e_ident[goblin::elf::header::EI_CLASS] == goblin::elf::header::ELFCLASS64 {
-            goblin::container::Container::Big
-        } else {
-            goblin::container::Container::Little
-        },
-        header.endianness().ok()?,
-    );
-    elf.program_headers = goblin::elf::ProgramHeader::parse(
-        head,
-        usize::try_from(header.e_phoff).ok()?,
-        usize::from(header.e_phnum),
-        context,
-    )
-    .ok()?;
-    let segment = elf
-        .program_headers
-        .iter()
-        .find(|segment| segment.p_type == goblin::elf::program_header::PT_INTERP)?;
-    let bytes = head.get(segment.file_range())?;
-    let end = bytes.iter().position(|byte| *byte == 0)?;
-    String::from_utf8(bytes[..end].to_vec()).ok()
 }
 
 #[cfg(test)]
@@ -242,8 +200,8 @@ mod tests {
         assert!(!found.regular && found.sha256.is_empty());
     }
 
-    fn of(path: &str) -> BTreeSet<String> {
-        examine(path).found.unwrap().loaders
+    fn of(path: &str) -> std::collections::BTreeSet<String> {
+        examine(path).found.unwrap().loaders.paths
     }
 
     #[test]

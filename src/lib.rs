@@ -12,6 +12,7 @@ pub mod enforcer;
 pub mod error;
 pub mod event;
 pub mod executable;
+pub mod mounts;
 pub mod node;
 pub mod plan;
 pub mod policies;

@@ -38,7 +38,7 @@ fn executables() -> Vec<ExecutableFacts> {
         uid: 0,
         filesystem: "ext4".to_owned(),
         script: false,
-        loaders: std::collections::BTreeSet::new(),
+        loaders: cartouche::executable::Loaders::default(),
     };
     let second = FoundFile {
         sha256: sha256_hex(b"second"),

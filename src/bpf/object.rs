@@ -69,7 +69,7 @@ pub struct Object<S: Skeleton> {
 /// How a program is attached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// LSM hook, fentry or fexit: knows its hook.
+    /// LSM hook, fentry, fexit or tracepoint: knows its hook.
     Trampoline,
     /// At a cgroup.
     Cgroup,
@@ -232,7 +232,7 @@ impl Program<'_> {
 
     pub fn kind(&self) -> Kind {
         match self.section.split('/').next() {
-            Some("lsm" | "fentry" | "fexit") => Kind::Trampoline,
+            Some("lsm" | "fentry" | "fexit" | "tp_btf") => Kind::Trampoline,
             Some("cgroup") => Kind::Cgroup,
             _ => Kind::OnDemand,
         }

@@ -84,9 +84,13 @@ pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Chec
         admitted: BTreeMap::new(),
         options,
     };
+    let decision = decide(&inputs);
+    if let Verdict::Admitted(effective) = &decision.verdict {
+        warnings.extend(effective.loader_warnings(&inputs.executables));
+    }
     Ok(Checked {
         bytes,
-        decision: decide(&inputs),
+        decision,
         warnings,
     })
 }

@@ -111,7 +111,7 @@ impl Kernel {
             for domain in self.domains() {
                 domain.attach(directory)?;
             }
-            if self.any_udp()? {
+            if !self.slots_with_udp()?.is_empty() {
                 self.network.watch_datagrams(directory, true)?;
             }
             Ok(())
@@ -293,7 +293,7 @@ impl Kernel {
     pub fn verify(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
         let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
         if held.plan != number
-            || held.flags != plan.flags
+            || held.flags & !(sys::SLOT_HAD_UDP as u16) != plan.flags
             || u32::from(held.state) != sys::slot_state::SLOT_ADMITTED.0
         {
             return Ok(false);
@@ -324,17 +324,22 @@ impl Kernel {
         Ok(uses)
     }
 
-    /// Lets the datagram programs go if no slot that ever declared udp has tasks left.
-    pub fn settle_datagrams(&self, slots_with_udp: &BTreeSet<u32>) -> Result<(), Error> {
-        if self.any_udp()? {
-            return Ok(());
-        }
+    /// Attaches the datagram programs if they are missing, or lets them go once nobody can hold a datagram socket: no plan in force declares
+    /// udp, and no task is left of the slots whose plan once did.
+    pub fn settle_datagrams(&self) -> Result<(), Error> {
         let tasks = self.exec.tasks()?;
-        if slots_with_udp.iter().any(|slot| tasks.contains_key(slot)) {
-            return Ok(());
+        let mut needed = false;
+        for (slot, held) in self.slots_with_udp()? {
+            if u32::from(held.flags) & sys::PLAN_UDP != 0 || tasks.contains_key(&slot) {
+                needed = true;
+                continue;
+            }
+            let flags = held.flags & !(sys::SLOT_HAD_UDP as u16);
+            self.slots
+                .write(&slot, &sys::slot { flags, ..held }, Write::Replace)?;
         }
         self.network
-            .watch_datagrams(&pins::links(&self.root), false)
+            .watch_datagrams(&pins::links(&self.root), needed)
     }
 
     /// Binds running tasks of bound executables. Tells how many processes.
@@ -370,20 +375,20 @@ impl Kernel {
         self.ring.as_fd()
     }
 
-    fn any_udp(&self) -> Result<bool, Error> {
-        let udp = |slot: &sys::slot| {
-            u32::from(slot.state) == sys::slot_state::SLOT_ADMITTED.0
-                && u32::from(slot.flags) & sys::PLAN_UDP != 0
-        };
+    /// Slots of which tasks may hold datagram sockets, as the kernel remembers it.
+    fn slots_with_udp(&self) -> Result<BTreeMap<u32, sys::slot>, Error> {
+        let mut found = BTreeMap::new();
         for slot in 1..sys::SLOTS_MAX {
             match self.slots.lookup(&slot)? {
-                Some(held) if udp(&held) => return Ok(true),
+                Some(held) if u32::from(held.flags) & sys::SLOT_HAD_UDP != 0 => {
+                    found.insert(slot, held);
+                }
                 // slots are given out in order
-                Some(held) if held.state == 0 => return Ok(false),
+                Some(held) if held.state == 0 => break,
                 _ => {}
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn write_slot(
@@ -404,10 +409,13 @@ impl Kernel {
             Mode::Enforce => sys::slot_mode::MODE_ENFORCE,
             Mode::Audit => sys::slot_mode::MODE_AUDIT,
         };
+        let before = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        let had_udp = before.flags & sys::SLOT_HAD_UDP as u16;
+        let has_udp = u32::from(flags) & sys::PLAN_UDP != 0;
         let value = sys::slot {
             state: state.0 as u8,
             mode: mode.0 as u8,
-            flags,
+            flags: flags | had_udp | if has_udp { sys::SLOT_HAD_UDP as u16 } else { 0 },
             plan,
         };
         Ok(self.slots.write(&slot, &value, Write::Replace)?)

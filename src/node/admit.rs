@@ -85,12 +85,12 @@ impl Node {
                 let entry = Entry {
                     file: name.to_owned(),
                     document: sha256_hex(document),
-                    loaders: inputs
-                        .executables
-                        .iter()
-                        .filter_map(|fact| fact.found.as_ref())
-                        .flat_map(|found| found.loaders.clone())
-                        .collect(),
+                    loaders: effective.loaders(
+                        inputs
+                            .executables
+                            .iter()
+                            .filter_map(|fact| fact.found.as_ref()),
+                    ),
                     effective: effective.clone(),
                     mode: mode.0,
                     mode_until: mode.1,
@@ -217,9 +217,6 @@ impl Node {
         entry: Entry,
         identities: BTreeMap<String, Identity>,
     ) -> Result<(), Error> {
-        if u32::from(plan.flags) & crate::bpf::sys::PLAN_UDP != 0 {
-            self.udp_slots.insert(slot);
-        }
         let old_claims = self
             .registry
             .artifacts

@@ -96,8 +96,8 @@ impl Node {
             capabilities,
             narrowed: Vec::new(),
         };
-        let plan =
-            Plan::compile(&effective, &found.loaders).map_err(|error| why(&error.to_string()))?;
+        let plan = Plan::compile(&effective, &found.loaders.paths)
+            .map_err(|error| why(&error.to_string()))?;
         let slot = self.slot(ID)?;
         let number = self.plan_number()?;
         self.kernel.stage(number, &plan)?;

@@ -17,24 +17,73 @@ impl Node {
         name: &str,
         paths: &BTreeSet<String>,
     ) -> BTreeSet<(u32, String)> {
-        let held: BTreeSet<String> = self
-            .registry
-            .artifacts
-            .values()
-            .flat_map(|entry| entry.claims.iter().map(|(_, path)| path.clone()))
-            .collect();
         let mut claims = BTreeSet::new();
-        for path in paths.difference(&held) {
-            let dev = self.device(path).unwrap_or_else(|| device_of(path));
-            match self.claim_as_file(name, dev, path) {
+        for path in paths {
+            let claim = (self.device_now(path), path.clone());
+            let mut others = self.registry.artifacts.values();
+            if others.any(|entry| entry.claims.contains(&claim)) {
+                continue;
+            }
+            match self.claim_as_file(name, claim.0, path) {
                 Ok(()) => {
-                    claims.insert((dev, path.clone()));
+                    claims.insert(claim);
                 }
                 Err(error) => self.tell_claim(path, &error),
             }
         }
         self.unclaim_but(name, &claims);
         claims
+    }
+
+    /// After a mount: paths that lead to another file system now are looked at again, and what was
+    /// revoked stays claimed there too. Whether anything changed.
+    pub fn follow_mounts(&mut self) -> bool {
+        let mut touched = BTreeSet::new();
+        let mut revoked = Vec::new();
+        for file in self.files.values() {
+            touched.extend(self.moved(&file.claims));
+        }
+        for (id, entry) in &self.registry.artifacts {
+            let moved = self.moved(&entry.claims);
+            if entry.revoked {
+                revoked.extend(moved.into_iter().map(|path| (id.clone(), path)));
+            } else {
+                touched.extend(moved);
+            }
+        }
+        for (id, path) in &revoked {
+            let dev = self.device_now(path);
+            let claimed = self
+                .slot(id)
+                .and_then(|slot| self.kernel.claim(dev, path, slot));
+            match claimed {
+                Ok(()) => {
+                    if let Some(entry) = self.registry.artifacts.get_mut(id) {
+                        entry.claims.insert((dev, path.clone()));
+                        self.unsaved = true;
+                    }
+                }
+                Err(error) => self.tell_claim(path, &error),
+            }
+        }
+        if !touched.is_empty() {
+            self.reconcile(Some(&touched));
+        }
+        !touched.is_empty() || !revoked.is_empty()
+    }
+
+    /// The paths of claims that lead to a file system where they are not claimed.
+    pub(super) fn moved(&self, claims: &BTreeSet<(u32, String)>) -> BTreeSet<String> {
+        claims
+            .iter()
+            .map(|(_, path)| (self.device_now(path), path.clone()))
+            .filter(|claim| !claims.contains(claim))
+            .map(|(_, path)| path)
+            .collect()
+    }
+
+    fn device_now(&self, path: &str) -> u32 {
+        self.device(path).unwrap_or_else(|| device_of(path))
     }
 
     fn claim_as_file(&mut self, name: &str, dev: u32, path: &str) -> Result<(), enforcer::Error> {

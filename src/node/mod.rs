@@ -55,8 +55,6 @@ pub struct Node {
     holders: BTreeMap<u32, String>,
     /// The same the other way round.
     slots: BTreeMap<String, u32>,
-    /// Slots that ever declared udp in this run.
-    udp_slots: BTreeSet<u32>,
     /// By slot: of the kernel's count of lost decisions, what the audit has been told.
     lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
@@ -201,7 +199,6 @@ impl Node {
             live: BTreeMap::new(),
             holders: BTreeMap::new(),
             slots: BTreeMap::new(),
-            udp_slots: BTreeSet::new(),
             lost_told: BTreeMap::new(),
             canary: canary::State::default(),
             next_plan: 1,
@@ -229,6 +226,10 @@ impl Node {
             node.slots.insert(name.clone(), slot);
             node.holders.insert(slot, name);
             node.lost_told.insert(slot, lost_told);
+            // a daemon that was killed had only given it out
+            if node.kernel.state(slot)?.0 == SlotState::Unknown {
+                node.kernel.close(slot, SlotState::Refused)?;
+            }
         }
         node.resume();
         node.bind_canary()?;
@@ -295,6 +296,8 @@ impl Node {
             });
         }
         self.kernel.note_holder(slot, name, 0)?;
+        // slots in use have a state: whoever goes over them stops at the first that has none
+        self.kernel.close(slot, SlotState::Refused)?;
         self.holders.insert(slot, name.to_owned());
         self.slots.insert(name.to_owned(), slot);
         Ok(slot)

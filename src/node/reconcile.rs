@@ -219,7 +219,7 @@ impl Node {
             return false;
         }
         if before.verdict.standing != Standing::Admitted {
-            return true;
+            return self.moved(&before.claims).is_empty();
         }
         let Some(live) = before.verdict.id.as_ref().and_then(|id| self.live.get(id)) else {
             return false;

@@ -262,7 +262,7 @@ impl Node {
     }
 
     fn settle_datagrams(&mut self) {
-        if let Err(error) = self.kernel.settle_datagrams(&self.udp_slots) {
+        if let Err(error) = self.kernel.settle_datagrams() {
             self.record(
                 Event::new(Code::SinkChanged, Outcome::Noted)
                     .detail("datagrams")

@@ -51,7 +51,7 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
         narrowed: Vec::new(),
     };
     let loaders = match executable::examine(executable).found {
-        Some(found) => found.loaders,
+        Some(found) => effective.loaders(std::iter::once(&found)),
         None => BTreeSet::from(["/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2".to_owned()]),
     };
     Plan::compile(&effective, &loaders).unwrap()
