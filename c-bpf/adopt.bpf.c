@@ -19,9 +19,8 @@ static __always_inline __u32 slot_by_running(struct task_struct *task)
 {
 	struct bearer bearer = {};
 	struct subject *entry;
+	struct label *parent;
 	struct file *exe;
-	__u64 address;
-	__u32 *inherited;
 
 	exe = BPF_CORE_READ(task, mm, exe_file);
 	if (!exe)
@@ -33,9 +32,9 @@ static __always_inline __u32 slot_by_running(struct task_struct *task)
 		if (in_force(&bearer))
 			return entry->slot;
 	}
-	address = (__u64)BPF_CORE_READ(task, real_parent, group_leader);
-	inherited = bpf_map_lookup_elem(&mirror, &address);
-	return inherited ? *inherited : 0;
+	/* what a parent started before it became a subject by an exec of its own is none of it */
+	parent = bpf_task_storage_get(&labels, task->real_parent->group_leader, NULL, 0);
+	return parent && parent->adopted ? parent->slot : 0;
 }
 
 /* Every thread is looked at: a main thread that has ended has no executable any more. */
@@ -66,6 +65,7 @@ int adopt(struct bpf_iter__task *ctx)
 	/* the mirror first: from here on a storage that cannot be read denies */
 	if (bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY))
 		return 0;
+	label->adopted = 1;
 	label->slot = slot;
 	__sync_fetch_and_add(&adopted, 1);
 	return 0;

@@ -43,6 +43,8 @@ struct label {
 	__u32 slot;		/* 0: outside */
 	__u32 pending;		/* the slot that the exec under way leads to, 0: none */
 	struct subject_key key; /* of the executable that `pending` came from; ino 0: inherited */
+	__u32 adopted;		/* 1: bound while it ran, so its children of before are too */
+	__u32 pad;
 };
 
 /* Flags of a subject. */

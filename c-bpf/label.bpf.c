@@ -15,6 +15,7 @@ static __always_inline int label_late(struct linux_binprm *bprm)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	__u64 address = address_of(task);
+	struct bearer tracer = {};
 	struct subject *entry;
 	struct label *label;
 	__u32 slot;
@@ -30,6 +31,12 @@ static __always_inline int label_late(struct linux_binprm *bprm)
 	}
 	label->pending = 0;
 	label->slot = slot;
+	/* as every change of label; who traces or shares would have a hand in it */
+	bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
+	if (bprm->unsafe & LSM_UNSAFE_SHARE)
+		bpf_send_signal(SIGKILL);
+	if ((bprm->unsafe & LSM_UNSAFE_PTRACE) && bearer_of(task->parent->group_leader, &tracer))
+		bpf_send_signal(SIGKILL);
 	return 0;
 }
 
@@ -125,7 +132,7 @@ int BPF_PROG(task_newtask, struct task_struct *task, unsigned long clone_flags)
 	if (label && label->slot)
 		return 0;
 	if (!label || bpf_map_update_elem(&mirror, &address, &bearer.slot, BPF_ANY)) {
-		/* with its parent, which cannot leave it behind: they share a process group */
+		/* out of memory: its maker goes, and the daemon adopts it within a minute */
 		bpf_send_signal(SIGKILL);
 		return 0;
 	}

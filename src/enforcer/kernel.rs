@@ -277,16 +277,22 @@ impl Kernel {
             .collect())
     }
 
-    /// Slots in use and the plans that they point to; slots are given out in order.
+    /// Slots in use and the plans that they point to.
     pub fn slots_in_use(&self) -> Result<BTreeMap<u32, PlanNumber>, Error> {
-        let mut used = BTreeMap::new();
-        for slot in 1..sys::SLOTS_MAX {
-            match self.slots.lookup(&slot)? {
-                Some(held) if held.state != 0 => used.insert(slot, held.plan),
-                _ => break,
-            };
+        let slots = self.slots_given()?;
+        Ok(slots
+            .into_iter()
+            .map(|(slot, held)| (slot, held.plan))
+            .collect())
+    }
+
+    /// All slots that somebody holds, in use or not.
+    fn slots_given(&self) -> Result<BTreeMap<u32, sys::slot>, Error> {
+        let mut given = BTreeMap::new();
+        for slot in self.holders()?.into_keys() {
+            given.insert(slot, self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT));
         }
-        Ok(used)
+        Ok(given)
     }
 
     /// Whether the kernel holds exactly this plan for the slot.
@@ -377,18 +383,9 @@ impl Kernel {
 
     /// Slots of which tasks may hold datagram sockets, as the kernel remembers it.
     fn slots_with_udp(&self) -> Result<BTreeMap<u32, sys::slot>, Error> {
-        let mut found = BTreeMap::new();
-        for slot in 1..sys::SLOTS_MAX {
-            match self.slots.lookup(&slot)? {
-                Some(held) if u32::from(held.flags) & sys::SLOT_HAD_UDP != 0 => {
-                    found.insert(slot, held);
-                }
-                // slots are given out in order
-                Some(held) if held.state == 0 => break,
-                _ => {}
-            }
-        }
-        Ok(found)
+        let mut slots = self.slots_given()?;
+        slots.retain(|_, held| u32::from(held.flags) & sys::SLOT_HAD_UDP != 0);
+        Ok(slots)
     }
 
     fn write_slot(

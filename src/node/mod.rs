@@ -296,7 +296,6 @@ impl Node {
             });
         }
         self.kernel.note_holder(slot, name, 0)?;
-        // slots in use have a state: whoever goes over them stops at the first that has none
         self.kernel.close(slot, SlotState::Refused)?;
         self.holders.insert(slot, name.to_owned());
         self.slots.insert(name.to_owned(), slot);

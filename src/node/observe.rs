@@ -77,7 +77,7 @@ pub fn without_kernel(
 }
 
 impl Node {
-    /// Reads every plan, binding and claim back from the kernel and compares.
+    /// Reads every plan, binding and claim back from the kernel and compares; mends what it can.
     pub fn verify_all(&mut self) {
         let verified: Vec<(String, bool)> = self
             .live
@@ -90,6 +90,8 @@ impl Node {
                 live.verified = equal;
             }
         }
+        self.settle_datagrams();
+        self.adopt();
     }
 
     /// Whether the kernel holds exactly what was put there for an artifact.

@@ -261,7 +261,7 @@ impl Node {
         !over.is_empty()
     }
 
-    fn settle_datagrams(&mut self) {
+    pub(super) fn settle_datagrams(&mut self) {
         if let Err(error) = self.kernel.settle_datagrams() {
             self.record(
                 Event::new(Code::SinkChanged, Outcome::Noted)
