@@ -228,6 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn a_fifo_is_looked_at_and_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("fifo");
+        rustix::fs::mkfifoat(CWD, &path, Mode::from_raw_mode(0o700)).unwrap();
+
+        let opened = open(path.to_str().unwrap()).unwrap().unwrap();
+
+        // a reader would let it in
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK;
+        let writer = openat(CWD, &path, flags, Mode::empty());
+        assert_eq!(writer.unwrap_err(), Errno::NXIO);
+        assert!(!facts(&opened).unwrap().regular);
+    }
+
+    #[test]
+    fn what_would_take_long_to_read_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("giant");
+        File::create(&path).unwrap().set_len(4 << 40).unwrap();
+
+        let facts = examine(path.to_str().unwrap());
+
+        assert!(facts.problem.unwrap().contains("larger than 1 GiB"));
+    }
+
+    #[test]
     fn a_file_that_is_no_program_needs_nothing() {
         assert!(of("/etc/passwd").is_empty());
         assert!(examine("/nonexistent").found.is_none());

@@ -298,7 +298,16 @@ fn a_script_is_a_subject_by_its_admitted_name() {
         let room = guest.files(&["yes", "no"]);
         let outsider = guest.outsider();
         let path = guest.script(&format!("#!{} exists\n", outsider.path));
-        let subject = Subject::script(guest, &path, &format!("fs:read {room}/yes"));
+        let interpreter = &outsider.path;
+        let rules = format!("fs:read {room}/yes");
+        // others than root could replace it, so it is not implied
+        let alone = Subject::script(guest, &path, &rules);
+        assert_eq!(outsider.run_words(&["become", &path]), ["EPERM"]);
+        let refused = (right::RIGHT_LOAD.0, interpreter.as_str());
+        assert_eq!(alone.denials()[0].what(), refused);
+        drop(alone);
+        let rules = format!("{rules} {interpreter}\ncode:load {interpreter}");
+        let subject = Subject::script(guest, &path, &rules);
         let run = |path: &str, file: &str| {
             outsider.run_words(&["become", path, "--", "open-read", &format!("{room}/{file}")])
         };
@@ -723,6 +732,51 @@ fn running_processes_are_adopted_with_their_children() {
         }
         assert_eq!((other.line(), other.line()), ("ok".into(), "ok".into()));
         assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+    });
+}
+
+#[test]
+fn what_a_subject_had_started_before_it_became_one_stays_outside() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        let helper = guest.outsider();
+        let subject = guest.subject("");
+        let gate = format!("{room}/gate");
+        let script = format!(
+            "{} up await {gate} , open-read {room}/file & exec {} await {gate}",
+            helper.path, subject.path
+        );
+        let mut shell = Program::from("/bin/sh").spawn_words(&["-c", &script]);
+        assert_eq!(shell.line(), "up");
+
+        let another = guest.outsider();
+        let _admitted = Subject::of(guest, another, "profile:base", Mode::Enforce);
+        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+
+        fs::write(&gate, "").unwrap();
+        // it waited and read, the subject waited
+        for _ in 0..3 {
+            assert_eq!(shell.line(), "ok");
+        }
+    });
+}
+
+#[test]
+fn a_child_that_was_being_made_during_the_adoption_is_held() {
+    guest::run(|guest| {
+        let room = guest.files(&["file"]);
+        for round in 0..6 {
+            let program = guest.outsider();
+            let gate = format!("{room}/gate{round}");
+            let mut running = program.spawn(&format!("fork-heavy 64 {gate} open-read {room}/file"));
+            assert_eq!(running.line(), "up");
+            std::thread::sleep(std::time::Duration::from_millis(round * 4));
+            let _subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
+            guest.kernel.borrow().adopt().unwrap();
+
+            fs::write(&gate, "").unwrap();
+            assert_eq!(running.line(), "EPERM", "the child, round {round}");
+        }
     });
 }
 

@@ -765,6 +765,22 @@ fn nobody_writes_to_an_admitted_executable_through_an_overlay() {
 }
 
 #[test]
+fn nobody_gives_an_admitted_executable_another_generation() {
+    guest::run(|guest| {
+        let room = guest.files(&["other"]);
+        let subject = guest.subject("");
+        let outsider = guest.outsider();
+        // of ext4, of every file system, and both as 32-bit programs ask
+        for command in [0x4008_6604_u32, 0x4008_7602, 0x4004_6604, 0x4004_7602] {
+            outsider.may_not(&format!("ioctl {} {command}", subject.path));
+            assert_eq!(subject.denials()[0].operation, sys::operation::OP_PINNED.0);
+            let other = outsider.run(&format!("ioctl {room}/other {command}"));
+            assert_ne!(other, ["EPERM"], "{command:#x}");
+        }
+    });
+}
+
+#[test]
 fn no_subject_makes_or_removes_subvolumes_of_btrfs() {
     guest::run(|guest| {
         let room = guest.files(&["file"]);

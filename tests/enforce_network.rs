@@ -8,6 +8,7 @@ mod guest;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use cartouche::bpf::sys::operation;
+use cartouche::enforcer::SlotState;
 use guest::USERS;
 
 const CONNECT: u32 = operation::OP_NET_CONNECT.0;
@@ -234,6 +235,47 @@ fn nothing_goes_by_way_of_another_host() {
                 }
             }
         }
+    });
+}
+
+#[test]
+fn no_option_leads_by_way_of_another_host() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        for uid in USERS {
+            let subject = guest.subject("net:connect udp://[::1]:9").by(uid);
+            // IPV6_2292RTHDR, IPV6_2292PKTOPTIONS, IPV6_FLOWLABEL_MGR, IPV6_RTHDR
+            for option in [5, 6, 32, 57] {
+                subject.may_not(&format!("set-option 41 {option}"));
+                assert_eq!(subject.denials().len(), 1, "{option}");
+                assert_ne!(outsider.run(&format!("set-option 41 {option}")), ["EPERM"]);
+            }
+        }
+    });
+}
+
+#[test]
+fn datagrams_are_judged_as_long_as_somebody_may_hold_such_a_socket() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let watched = || guest.kernel.borrow().attached()["sendmsg4"];
+        let subject = guest.subject("net:connect udp://127.0.0.1:9");
+        let mut running = subject.spawn(&format!("up await {room}/gate"));
+        assert_eq!(running.line(), "up");
+
+        subject.closes(SlotState::Revoked);
+        guest.kernel.borrow().settle_datagrams().unwrap();
+        assert!(watched());
+        // as when the daemon starts anew
+        guest.kernel.borrow().attach().unwrap();
+        guest.kernel.borrow().settle_datagrams().unwrap();
+        assert!(watched());
+
+        std::fs::write(format!("{room}/gate"), "").unwrap();
+        assert_eq!(running.line(), "ok");
+        drop(running);
+        guest.kernel.borrow().settle_datagrams().unwrap();
+        assert!(!watched());
     });
 }
 

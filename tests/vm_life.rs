@@ -207,8 +207,19 @@ fn a_daemon_that_is_killed_right_after_an_admission_leaves_no_rights_without_an_
 #[test]
 fn nothing_gets_through_while_the_daemon_is_started_anew() {
     daemon::require_lsm!();
-    let (mut daemon, tool) = daemon::with_tool("hammered");
-    let hammer = tool.hammer();
+    let mut daemon = daemon::running();
+    // names a program and is not admitted, before the others are
+    let rejected = Tool::new("rejected");
+    rejected.drop(&rejected.artifact().replace("sha256:", "sha256:0"));
+    daemon::eventually("it has been looked at", || {
+        (rejected.reads("mine") == NotStarted).then_some(())
+    });
+    let tools = ["zeta", "alpha"].map(Tool::new);
+    for (tool, id) in tools.iter().zip(["zeta", "alpha"]) {
+        tool.drop(&tool.artifact());
+        daemon.comes_to(id, Admitted);
+    }
+    let hammers = tools.each_ref().map(Tool::hammer);
 
     for _ in 0..2 {
         daemon.restart();
@@ -216,11 +227,13 @@ fn nothing_gets_through_while_the_daemon_is_started_anew() {
     daemon.kill();
     daemon.start();
 
-    let seen = hammer.stop();
-    println!("{seen:?}");
-    assert!(seen.tries > 100, "{seen:?}");
-    assert_eq!((seen.through, seen.lost), (0, 0));
-    tool.is_held();
+    for (hammer, tool) in hammers.into_iter().zip(&tools) {
+        let seen = hammer.stop();
+        println!("{seen:?}");
+        assert!(seen.tries > 100, "{seen:?}");
+        assert_eq!((seen.through, seen.lost), (0, 0));
+        tool.is_held();
+    }
 }
 
 #[test]

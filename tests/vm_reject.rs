@@ -9,6 +9,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::process::Command;
 
 use cartouche::artifact::digest::sha256_hex;
 use cartouche::control::Standing::{Admitted, Rejected, Revoked, Waiting};
@@ -453,6 +454,36 @@ fn an_artifact_waits_for_its_program_which_does_not_run_before() {
     tool.install("");
     daemon.comes_to("waits", Admitted);
     tool.is_held();
+}
+
+#[test]
+fn an_artifact_waits_also_where_another_file_system_is_mounted() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("mounted");
+    let artifact = tool.artifact();
+    fs::remove_file(&tool.path).unwrap();
+    tool.drop(&artifact);
+    daemon.comes_to("mounted", Waiting);
+    let room = Path::new(&tool.path).parent().unwrap().to_owned();
+    let mount = Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(&room)
+        .status();
+    assert!(mount.unwrap().success());
+    for name in ["mine", "other"] {
+        fs::write(tool.file(name), "content\n").unwrap();
+    }
+    daemon.settles();
+
+    // nothing tells of the mount but the kernel's list of mounts
+    tool.install("another version");
+    daemon.comes_to("mounted", Rejected);
+    assert_eq!(tool.reads("mine"), NotStarted);
+    tool.install("");
+    daemon.comes_to("mounted", Admitted);
+    tool.is_held();
+    let _ = Command::new("umount").arg("-l").arg(&room).status();
 }
 
 #[test]

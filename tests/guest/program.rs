@@ -60,8 +60,13 @@ impl Program {
 
     /// Starts acts and goes on.
     pub fn spawn(&self, acts: &str) -> Running {
+        self.spawn_words(&words(acts))
+    }
+
+    /// The same for words with spaces or commas in them.
+    pub fn spawn_words(&self, words: &[&str]) -> Running {
         let mut child = self
-            .command(&words(acts))
+            .command(words)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

@@ -60,6 +60,7 @@ impl<'g> Subject<'g> {
         let (identity, path) = kernel.identify(&file).unwrap();
         assert_eq!(path.as_deref(), Some(program.path.as_str()));
         let before = kernel.totals(slot).unwrap();
+        kernel.note_holder(slot, &program.path, 0).unwrap();
         kernel.stage(number, &plan).unwrap();
         kernel.commit(slot, number, &plan, mode).unwrap();
         kernel.bind(&identity, slot, script).unwrap();

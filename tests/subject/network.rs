@@ -99,6 +99,9 @@ pub fn perform(words: &[&str]) -> Option<Done> {
                     send_message(fd, level, kind, &hops.to_ne_bytes())
                 })
         }
+        ["set-option", level, option] => socket(AF_INET6, "udp").and_then(|fd| {
+            set_option_to(fd, number(level) as i32, number(option) as i32, &[0; 32])
+        }),
         ["set-hops", hops] => socket(AF_INET, "udp").and_then(|fd| {
             let hops = number(hops) as i32;
             set_option_to(fd, libc::IPPROTO_IP, libc::IP_TTL, &hops.to_ne_bytes())

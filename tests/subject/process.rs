@@ -7,6 +7,17 @@ use crate::{Done, Errno, c, number, outcome, perform as perform_one, sys};
 pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
         ["fork", act @ ..] => in_child(fork(), act),
+        // says so, and takes its time; the child does the act after it has waited for a file
+        ["fork-heavy", megabytes, gate, then @ ..] => {
+            let memory = vec![1_u8; number(megabytes) as usize << 20];
+            println!("up");
+            let child = fork();
+            if child.is_ok_and(|pid| pid == 0) {
+                let _ = crate::perform(&["await", gate]);
+            }
+            drop(memory);
+            in_child(child, then)
+        }
         ["clone3", act @ ..] => in_child(clone3(0), act),
         ["clone-user", act @ ..] => in_child(clone3(libc::CLONE_NEWUSER as u64), act),
         // shares the tables of files and of the file system with its parent
