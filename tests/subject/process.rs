@@ -9,7 +9,7 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["fork", act @ ..] => in_child(fork(), act),
         // says so, and takes its time; the child does the act after it has waited for a file
         ["fork-heavy", megabytes, gate, then @ ..] => {
-            let memory = vec![1_u8; number(megabytes) as usize << 20];
+            let memory = vec![1_u8; (number(megabytes) as usize) << 20];
             println!("up");
             let child = fork();
             if child.is_ok_and(|pid| pid == 0) {
