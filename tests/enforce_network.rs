@@ -8,7 +8,7 @@ mod guest;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use cartouche::bpf::sys::operation;
-use cartouche::enforcer::SlotState;
+use cartouche::enforcer::{Kernel, SlotState};
 use guest::USERS;
 
 const CONNECT: u32 = operation::OP_NET_CONNECT.0;
@@ -267,7 +267,9 @@ fn datagrams_are_judged_as_long_as_somebody_may_hold_such_a_socket() {
         guest.kernel.borrow().settle_datagrams().unwrap();
         assert!(watched());
         // as when the daemon starts anew
-        guest.kernel.borrow().attach().unwrap();
+        let next = Kernel::load().unwrap();
+        next.attach().unwrap();
+        guest.kernel.replace(next);
         guest.kernel.borrow().settle_datagrams().unwrap();
         assert!(watched());
 

@@ -231,11 +231,18 @@ fn levels_tell_what_needs_attention() {
 #[test]
 fn a_name_with_a_line_in_it_forges_none() {
     in_a_guest!();
+    let before = cursor();
+    succeeds(&format!("rm -f {POLICIES}/journal.toml"));
     succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
+    told(
+        &before,
+        "CART-002 admission admitted",
+        &["artifact=journal"],
+    );
     let start = cursor();
     let forged = "CART-002 admission admitted artifact=forged seq=1";
     let path = format!("{ROOM}/x\n{forged}");
-    fs::write(&path, "x").unwrap();
+    fs::write(&path, "x\n").unwrap();
 
     let output = Command::new(format!("{ROOM}/tool"))
         .args(["-c", &format!("read -r line <'{path}'")])
