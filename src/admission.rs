@@ -390,6 +390,25 @@ justification = "keeps its state"
     }
 
     #[test]
+    fn a_loader_that_the_program_could_replace_is_not_implied() {
+        let mut inputs = inputs(&artifact());
+        let Verdict::Admitted(effective) = decide(&inputs).verdict else {
+            panic!("rejected");
+        };
+        // the envelope grants fs:write on /var/lib/example/**
+        for (way, implied) in [("/usr/lib/ld.so", 1), ("/var/lib/example/ld.so", 0)] {
+            let found = inputs.executables[0].found.as_mut().unwrap();
+            found.loaders.paths = BTreeSet::from(["/usr/lib/ld-2.so".to_owned()]);
+            found.loaders.ways = BTreeSet::from([way.to_owned()]);
+            let found = inputs.executables[0].found.as_ref();
+
+            assert_eq!(effective.loaders(found.into_iter()).len(), implied, "{way}");
+            let warnings = effective.loader_warnings(&inputs.executables);
+            assert_eq!(warnings.len(), 1 - implied, "{warnings:?}");
+        }
+    }
+
+    #[test]
     fn an_artifact_without_an_envelope_is_rejected() {
         let text = artifact();
         let (head, _) = text.split_once("[envelope]").unwrap();
