@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use cartouche::control::Standing::{Admitted, Rejected, Revoked};
-use cartouche::event::Code;
+use cartouche::event::{Code, Event};
 use cartouche::posture::{ReasonCode, RuntimeState};
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, Tool};
@@ -219,6 +219,7 @@ fn nothing_gets_through_while_the_daemon_is_started_anew() {
         tool.drop(&tool.artifact());
         daemon.comes_to(id, Admitted);
     }
+    let mark = daemon.audit.mark();
     let hammers = tools.each_ref().map(Tool::hammer);
 
     for _ in 0..2 {
@@ -231,7 +232,8 @@ fn nothing_gets_through_while_the_daemon_is_started_anew() {
         let seen = hammer.stop();
         println!("{seen:?}");
         assert!(seen.tries > 100, "{seen:?}");
-        assert_eq!((seen.through, seen.lost), (0, 0));
+        let unexpected: Vec<Event> = daemon.audit.drifts_but(mark, &tool.file("other"));
+        assert_eq!((seen.through, seen.lost), (0, 0), "{unexpected:#?}");
         tool.is_held();
     }
 }

@@ -52,6 +52,21 @@ impl Audit {
             .collect()
     }
 
+    /// Refusals behind a place, but those of one object.
+    pub fn drifts_but(self, mark: Mark, object: &str) -> Vec<Event> {
+        self.since(mark)
+            .into_iter()
+            .map(|record| record.event)
+            .filter(|event| event.code == Code::Drift)
+            .filter(|event| {
+                event
+                    .runtime
+                    .as_ref()
+                    .is_some_and(|run| run.object != object)
+            })
+            .collect()
+    }
+
     /// Waits for a record of one artifact with a code.
     #[track_caller]
     pub fn tells(self, mark: Mark, code: Code, artifact: &str) -> Event {
