@@ -114,7 +114,7 @@ pub struct Listed {
     /// The artifact file.
     pub file: String,
     pub standing: Standing,
-    /// Absent unless admitted.
+    /// What it comes to on this node, which may only audit; absent unless admitted.
     pub mode: Option<Mode>,
     /// When the mode ends by itself: RFC 3339, UTC.
     pub mode_until: Option<String>,

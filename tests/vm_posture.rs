@@ -580,8 +580,16 @@ fn a_node_that_is_asked_to_audit_says_so() {
     late.install("another version");
     assert_eq!(late.reads("mine"), NotStarted);
     assert!(!daemon.report().audit_only);
+    // no artifact is shown as enforced, and none is promised to be
+    assert_eq!(daemon.listed("audited").unwrap().mode, Some(Asked::Audit));
+    let told = daemon::cartouche(&["mode", "audited", "enforce"]);
+    let said = String::from_utf8(told.stderr).unwrap();
+    assert_eq!(told.status.code(), Some(1), "{said}");
+    assert!(said.contains("the whole node only audits"), "{said}");
+    assert_eq!(tool.reads("other"), Done);
 
     daemon.restart();
+    assert_eq!(daemon.listed("audited").unwrap().mode, Some(Asked::Enforce));
     tool.remove();
     late.remove();
     daemon.settles();

@@ -141,13 +141,17 @@ impl Node {
                     } else {
                         Standing::Admitted
                     },
-                    mode: (!entry.revoked).then_some(entry.mode),
-                    mode_until: entry.mode_until.and_then(|until| {
-                        let left = until.saturating_sub(now_unix());
-                        let until =
-                            jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok()?;
-                        (left > 0).then(|| until.to_string())
-                    }),
+                    mode: (!entry.revoked).then_some(self.effective_mode(entry.mode)),
+                    // a node that only audits does so without end
+                    mode_until: entry
+                        .mode_until
+                        .filter(|_| self.enforcing)
+                        .and_then(|until| {
+                            let left = until.saturating_sub(now_unix());
+                            let until =
+                                jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok()?;
+                            (left > 0).then(|| until.to_string())
+                        }),
                     tasks,
                     denials,
                     problem: problem.filter(|_| !entry.revoked),

@@ -321,9 +321,14 @@ impl Node {
         })
     }
 
+    /// What an artifact's mode comes to on this node, which may only audit.
+    fn effective_mode(&self, mode: Mode) -> Mode {
+        if self.enforcing { mode } else { Mode::Audit }
+    }
+
     /// The mode in which a plan is put in force.
     fn kernel_mode(&self, mode: Mode) -> enforcer::Mode {
-        if self.enforcing && mode == Mode::Enforce {
+        if self.effective_mode(mode) == Mode::Enforce {
             enforcer::Mode::Enforce
         } else {
             enforcer::Mode::Audit

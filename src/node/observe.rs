@@ -288,11 +288,7 @@ impl Node {
                     publisher: entry.effective.publisher.clone(),
                     digest: entry.effective.digest.clone(),
                     standing: posture::Standing::Admitted,
-                    mode: if self.enforcing {
-                        entry.mode
-                    } else {
-                        Mode::Audit
-                    },
+                    mode: self.effective_mode(entry.mode),
                     envelope_match: live
                         .is_some_and(|live| live.verified && self.is_in_force(live, entry.mode)),
                     executables: live.map_or(0, |live| live.identities.len() as u64),

@@ -1,7 +1,7 @@
 //! The way back: rights end at once and stay ended until the administrator says otherwise.
 
 use crate::config::Mode;
-use crate::control::{Response, Standing, Why};
+use crate::control::{Refused, Response, Standing, Why};
 use crate::enforcer::{self, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
@@ -191,22 +191,62 @@ impl Node {
         Ok(())
     }
 
-    /// Changes the mode of one artifact.
+    /// Changes the mode of one artifact, and says what that means on this node.
     pub(super) fn set_mode(&mut self, id: &str, mode: Mode, for_seconds: Option<u64>) -> Response {
+        let until = match self.change_mode(id, mode, for_seconds) {
+            Ok(until) => until,
+            Err(refused) => return Response::Refused(refused),
+        };
+        if !self.enforcing && mode == Mode::Enforce {
+            let why = match self.config.mode {
+                Mode::Audit => {
+                    "it was started with mode = \"audit\"; change that and restart cartouched"
+                }
+                Mode::Enforce => "it cannot enforce; \"cartouche posture\" says why",
+            };
+            return Response::refused(
+                Why::Unfit,
+                format!(
+                    "Nothing is refused to the artifact {id:?}: the whole node only audits, because \
+                     {why}. The artifact is set to enforce mode for when the node enforces"
+                ),
+            );
+        }
+        let what = match mode {
+            Mode::Enforce => "What its envelope does not declare is refused",
+            Mode::Audit => "Nothing is refused to it; what would be is recorded",
+        };
+        let until = until
+            .and_then(|until| jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok())
+            .map(|until| format!(" until {until}"))
+            .unwrap_or_default();
+        Response::Done {
+            message: format!("The artifact {id:?} is in {mode} mode{until}. {what}."),
+        }
+    }
+
+    /// Changes the mode of one artifact; when it ends by itself.
+    fn change_mode(
+        &mut self,
+        id: &str,
+        mode: Mode,
+        for_seconds: Option<u64>,
+    ) -> Result<Option<u64>, Refused> {
+        let refused = |why, message| Err(Refused { why, message });
         let Some(live) = self.live.get(id) else {
             let why = if self.standing_of(id).is_some() {
                 Why::Unfit
             } else {
                 Why::NotFound
             };
-            return Response::refused(why, format!("There is no artifact {id:?} in force"));
+            return refused(why, format!("There is no artifact {id:?} in force"));
         };
         let kernel_mode = self.kernel_mode(mode);
         let committed = self
             .kernel
             .commit(live.slot, live.number, &live.plan, kernel_mode);
         if let Err(error) = committed {
-            return Response::refused(Why::Failed, chain(&error));
+            return refused(Why::Failed, chain(&error));
         }
         let until = for_seconds
             .filter(|_| mode == Mode::Audit)
@@ -223,17 +263,7 @@ impl Node {
         }
         self.record(event);
         self.unsaved = true;
-        let what = match mode {
-            Mode::Enforce => "What its envelope does not declare is refused",
-            Mode::Audit => "Nothing is refused to it; what would be is recorded",
-        };
-        let until = until
-            .and_then(|until| jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok())
-            .map(|until| format!(" until {until}"))
-            .unwrap_or_default();
-        Response::Done {
-            message: format!("The artifact {id:?} is in {mode} mode{until}. {what}."),
-        }
+        Ok(until)
     }
 
     /// Ends modes that were set for a time and whose time is over. Whether any was.
@@ -247,7 +277,7 @@ impl Node {
             .map(|(id, _)| id.clone())
             .collect();
         for id in &over {
-            if let Response::Refused(refused) = self.set_mode(id, Mode::Enforce, None) {
+            if let Err(refused) = self.change_mode(id, Mode::Enforce, None) {
                 let event = Event::new(Code::ModeChanged, Outcome::Noted)
                     .artifact(id)
                     .detail("failed")
