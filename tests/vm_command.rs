@@ -573,8 +573,17 @@ fn the_lines_that_denials_shows_allow_what_was_refused() {
         (text.as_str(), json),
         ("Nothing was refused\n", serde_json::json!([]))
     );
-    let (_, json) = answers(&["denials", "--since", "1h", "asks"], 0);
-    assert_eq!(json.as_array().unwrap().len(), 1);
+    // declared by now, so it is not shown as refused
+    let (text, json) = answers(&["denials", "--since", "1h", "asks"], 0);
+    assert_eq!(json, serde_json::json!([]));
+    assert!(text.contains("--all shows 1"), "{text}");
+    let (_, json) = answers(&["denials", "--all", "--since", "1h", "asks"], 0);
+    assert_eq!(json[0]["declared"], true, "{json}");
+    fails(
+        &["denials", "no-such"],
+        4,
+        &["There is no artifact \"no-such\""],
+    );
     fails(
         &["denials", "--since", "lately"],
         2,

@@ -1,19 +1,23 @@
 //! `cartouche denials`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::suggestion::Rule;
 use super::{Answer, Error, suggestion, time};
 use crate::audit::{Record, each_record, printable};
 use crate::config::Paths;
-use crate::event::{Code, Outcome};
+use crate::event::{Code, Outcome, Runtime};
+use crate::registry::{Entry, Registry};
 
-/// Show what was refused, and beside each refusal the lines that would allow it
+/// Show what was refused, and the lines that would allow it
 ///
 /// Reads /var/lib/cartouche/audit*.jsonl, so it works without the daemon. Equal refusals are shown
-/// once, with their count; the newest come last.
+/// once, with their count; the newest come last. What the envelope in force declares by now is left
+/// out. To find all that a program needs in one round, let it run in audit mode first: "cartouche
+/// mode ID audit --for 1h".
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Only those of this artifact
@@ -23,6 +27,10 @@ pub(super) struct Args {
     /// offset: UTC)
     #[arg(long, value_name = "DURATION|TIME")]
     since: Option<String>,
+
+    /// Also those that the envelope in force declares by now
+    #[arg(long)]
+    all: bool,
 }
 
 /// Equal refusals.
@@ -34,11 +42,17 @@ struct Denial {
     outcome: Outcome,
     operation: String,
     object: String,
+    /// Why it was refused, as a detail word.
+    detail: Option<String>,
     exe: String,
     uid: u32,
     count: u64,
     first: String,
     last: String,
+    /// Whether the envelope in force declares it by now.
+    declared: bool,
+    #[serde(skip)]
+    rule: Option<Rule>,
     /// TOML that would allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow: Option<String>,
@@ -56,6 +70,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
         .map_err(|message| Error::Unfit { message })?;
     let mut denials = Denials::default();
     each_record(&paths.state, |record| {
+        denials.note(&record);
         // A time that cannot be read is shown rather than left out.
         let new = since.is_none_or(|since| {
             let time: Result<Timestamp, _> = record.time.parse();
@@ -66,13 +81,25 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
             denials.add(record);
         }
     })?;
-    let denials = denials.sorted();
-    Answer::new(text(&denials), &denials)
+    // without it, nothing is known to be declared by now
+    let registry = Registry::open(&paths.admitted()).ok();
+    let artifacts = registry
+        .map(|registry| registry.artifacts)
+        .unwrap_or_default();
+    if let Some(id) = &args.id {
+        denials.require(id, artifacts.contains_key(id))?;
+    }
+    let mut denials = denials.sorted(&artifacts);
+    let all = denials.len();
+    if !args.all {
+        denials.retain(|denial| !denial.declared);
+    }
+    Answer::new(text(&denials, all - denials.len()), &denials)
 }
 
 /// What makes two refusals equal.
 type Kind = (
-    (Option<String>, Code, Outcome),
+    (Option<String>, Code, Outcome, Option<String>),
     (String, String),
     (String, u32),
 );
@@ -80,37 +107,82 @@ type Kind = (
 #[derive(Default)]
 struct Denials {
     kinds: BTreeMap<Kind, Denial>,
+    /// Every artifact of the log, and when it was last put in force.
+    artifacts: BTreeMap<String, Option<String>>,
 }
 
 impl Denials {
+    /// Takes from any record which artifacts there were.
+    fn note(&mut self, record: &Record) {
+        if let Some(id) = &record.event.artifact {
+            let admitted = self.artifacts.entry(id.clone()).or_default();
+            if record.event.code == Code::Admitted {
+                *admitted = Some(record.time.clone());
+            }
+        }
+    }
+
+    /// Fails for an id that nothing was ever called: that nothing was refused to it means nothing.
+    fn require(&self, id: &str, known: bool) -> Result<(), Error> {
+        if known || self.artifacts.contains_key(id) {
+            return Ok(());
+        }
+        let similar: Vec<_> = self
+            .artifacts
+            .keys()
+            .filter(|other| other.contains(id) || id.contains(other.as_str()))
+            .map(|other| format!("{other:?}"))
+            .collect();
+        let hint = if similar.is_empty() {
+            "\"cartouche list\" shows all".to_owned()
+        } else {
+            format!("there is {}", similar.join(", "))
+        };
+        Err(Error::NotFound {
+            message: format!(
+                "There is no artifact {id:?}, nor does the audit log tell of one; {hint}"
+            ),
+        })
+    }
+
     fn add(&mut self, record: Record) {
-        let event = record.event;
+        let mut event = record.event;
         let refused = matches!(event.outcome, Outcome::Denied | Outcome::WouldDeny);
-        let Some(runtime) = event.runtime.filter(|_| refused) else {
+        let Some(runtime) = event.runtime.take().filter(|_| refused) else {
             return;
         };
         let kind = (
-            (event.artifact.clone(), event.code, event.outcome),
+            (
+                event.artifact.clone(),
+                event.code,
+                event.outcome,
+                event.detail.clone(),
+            ),
             (runtime.operation.clone(), runtime.object.clone()),
             (runtime.exe.clone(), runtime.uid),
         );
         let denial = self.kinds.entry(kind).or_insert_with(|| {
-            let (allow, never) = match suggestion::allow(event.code, &runtime) {
-                Ok(lines) => (Some(lines), None),
+            let (rule, never) = match suggestion::allow(&event, &runtime) {
+                Ok(rule) => (Some(rule), None),
                 Err(why) => (None, Some(why)),
             };
             Denial {
-                artifact: event.artifact,
+                artifact: event.artifact.clone(),
                 code: event.code,
                 outcome: event.outcome,
                 operation: runtime.operation,
                 object: runtime.object,
+                detail: event.detail.clone(),
                 exe: runtime.exe,
                 uid: runtime.uid,
                 count: 0,
                 first: record.time.clone(),
                 last: String::new(),
-                allow,
+                declared: false,
+                allow: rule
+                    .as_ref()
+                    .map(|rule| suggestion::lines(&BTreeSet::from([rule.clone()]))),
+                rule,
                 never,
             }
         });
@@ -119,18 +191,35 @@ impl Denials {
     }
 
     /// The newest last.
-    fn sorted(self) -> Vec<Denial> {
+    fn sorted(self, artifacts: &BTreeMap<String, Entry>) -> Vec<Denial> {
         let mut denials: Vec<_> = self.kinds.into_values().collect();
         denials.sort_by(|a, b| a.last.cmp(&b.last));
+        for denial in &mut denials {
+            let Some(id) = &denial.artifact else { continue };
+            let in_force = artifacts.get(id).filter(|entry| !entry.revoked);
+            // what was refused under the envelope in force is not declared, whatever it looks like
+            let before = self
+                .artifacts
+                .get(id)
+                .and_then(Option::as_ref)
+                .is_some_and(|admitted| denial.last < *admitted);
+            let runtime = Runtime {
+                operation: denial.operation.clone(),
+                object: denial.object.clone(),
+                ..Runtime::default()
+            };
+            denial.declared = before
+                && denial.rule.is_some()
+                && in_force
+                    .is_some_and(|entry| suggestion::is_declared(&entry.effective, &runtime));
+        }
         denials
     }
 }
 
-fn text(denials: &[Denial]) -> String {
-    if denials.is_empty() {
-        return "Nothing was refused\n".to_owned();
-    }
+fn text(denials: &[Denial], left_out: usize) -> String {
     let mut text = String::new();
+    let mut rules: BTreeMap<&str, BTreeSet<Rule>> = BTreeMap::new();
     for denial in denials {
         let artifact = denial.artifact.as_deref().unwrap_or("-");
         text.push_str(&format!(
@@ -139,30 +228,61 @@ fn text(denials: &[Denial]) -> String {
             printable(artifact),
             denial.outcome,
             printable(&denial.operation),
-            printable(&denial.object)
+            printable(or_unnamed(&denial.object))
         ));
         text.push_str(&format!(
-            "  {} times since {}, by {} as user {}\n",
-            denial.count,
+            "  {} since {}, by {} as user {}\n",
+            times(denial.count),
             denial.first,
             printable(&denial.exe),
             denial.uid
         ));
-        if let Some(lines) = &denial.allow {
-            text.push_str(&format!(
-                "  This would allow it, in the artifact {}:\n\n",
-                printable(artifact)
-            ));
-            for line in lines.lines() {
-                text.push_str(&format!("    {}\n", printable(line)));
-            }
+        if denial.declared {
+            text.push_str("  The envelope in force declares it by now\n");
+        } else if let Some(rule) = &denial.rule {
+            rules.entry(artifact).or_default().insert(rule.clone());
         }
         if let Some(why) = &denial.never {
-            text.push_str(&format!("  Nothing would allow it: {}\n", printable(why)));
+            text.push_str(&format!("  No line would allow it: {}\n", printable(why)));
         }
-        text.push('\n');
     }
-    text
+    for (artifact, rules) in rules {
+        text.push_str(&format!(
+            "\nThis would allow it, in the artifact {}:\n\n",
+            printable(artifact)
+        ));
+        for line in suggestion::lines(&rules).lines() {
+            text.push_str(format!("    {}", printable(line)).trim_end());
+            text.push('\n');
+        }
+    }
+    match (denials.is_empty(), left_out) {
+        (true, 0) => "Nothing was refused\n".to_owned(),
+        (true, _) => {
+            format!("Nothing was refused that is not declared by now; --all shows {left_out}\n")
+        }
+        (false, 0) => text,
+        (false, _) => format!(
+            "{text}\n{left_out} more, which the envelope in force declares by now, are left out; --all \
+             shows them\n"
+        ),
+    }
+}
+
+fn times(count: u64) -> String {
+    match count {
+        1 => "once".to_owned(),
+        _ => format!("{count} times"),
+    }
+}
+
+/// The kernel does not name every object.
+fn or_unnamed(object: &str) -> &str {
+    if object.is_empty() {
+        "(not named by the kernel)"
+    } else {
+        object
+    }
 }
 
 #[cfg(test)]
@@ -171,7 +291,8 @@ mod tests {
 
     use super::*;
     use crate::audit::{AuditLog, Limits};
-    use crate::event::{Event, Runtime};
+    use crate::command::Exit;
+    use crate::event::Event;
 
     fn denial(artifact: &str, operation: &str, object: &str, count: u64) -> Event {
         let mut event = Event::new(Code::Drift, Outcome::Denied).artifact(artifact);
@@ -186,6 +307,10 @@ mod tests {
     }
 
     fn shown(id: Option<&str>, since: Option<&str>) -> Answer {
+        asked(id, since).unwrap()
+    }
+
+    fn asked(id: Option<&str>, since: Option<&str>) -> Result<Answer, Error> {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::under(root.path());
         fs::create_dir_all(&paths.state).unwrap();
@@ -201,8 +326,17 @@ mod tests {
         let args = Args {
             id: id.map(str::to_owned),
             since: since.map(str::to_owned),
+            all: false,
         };
-        run(&args, &paths).unwrap()
+        run(&args, &paths)
+    }
+
+    #[test]
+    fn an_id_that_nothing_has_is_an_error_and_not_an_artifact_without_denials() {
+        let error = asked(Some("no-such-b"), None).unwrap_err();
+
+        assert_eq!(error.exit(), Exit::NotFound);
+        assert!(error.to_string().contains("there is \"b\""), "{error}");
     }
 
     #[test]
@@ -228,7 +362,7 @@ mod tests {
         assert!(
             answer
                 .text
-                .contains("Nothing would allow it: no capability allows"),
+                .contains("No line would allow it: no capability allows"),
             "{}",
             answer.text
         );

@@ -1,15 +1,35 @@
 //! The lines of an artifact that would allow what was denied.
 
-use crate::artifact::capability::{CapabilityName, Qualifier};
-use crate::artifact::endpoint::Endpoint;
-use crate::artifact::pattern::Pattern;
-use crate::event::{Code, Runtime};
+use std::collections::{BTreeMap, BTreeSet};
 
-/// What would allow it: TOML for the end of the artifact file, or why there is no such thing.
-pub(super) fn allow(code: Code, runtime: &Runtime) -> Result<String, String> {
-    if code == Code::DigestMismatch {
+use crate::admission::Effective;
+use crate::artifact::capability::{CapabilityName, Qualifier};
+use crate::artifact::endpoint::{Endpoint, covered_by_union};
+use crate::artifact::pattern::Pattern;
+use crate::event::{Code, Event, Runtime};
+
+/// What one capability must declare so that a refusal is none.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Rule {
+    name: CapabilityName,
+    /// The key that it belongs to, and its text; absent if the capability has none.
+    qualifier: Option<(&'static str, String)>,
+}
+
+/// What would allow it, or why there is no such thing.
+pub(super) fn allow(event: &Event, runtime: &Runtime) -> Result<Rule, String> {
+    let id = event.artifact.as_deref().unwrap_or("ID");
+    if event.detail.as_deref() == Some("revoked") {
+        return Err(format!(
+            "the artifact was revoked when its file was removed; put the file back into \
+             policies.d, or run \"cartouche forget {id}\""
+        ));
+    }
+    if event.code == Code::DigestMismatch {
         return Err(
-            "the program is not the one that its artifact names, or its artifact is not admitted; see \"cartouche list\""
+            "the program is not the one that its artifact names, or its artifact is not admitted; see \
+             \"cartouche list\". If the program was updated, \"cartouche seal --update-hashes FILE\" \
+             takes its new hash into the artifact"
                 .to_owned(),
         );
     }
@@ -33,13 +53,64 @@ pub(super) fn allow(code: Code, runtime: &Runtime) -> Result<String, String> {
         }
         _ => Some(("paths", path_rule(&runtime.object)?)),
     };
-    let mut text = format!("[[envelope.capability]]\nname          = \"{name}\"\n");
-    if let Some((key, rule)) = qualifier {
-        let rule = toml::Value::String(rule);
-        text.push_str(&format!("{key:<13} = [{rule}]\n"));
+    Ok(Rule { name, qualifier })
+}
+
+/// TOML for the end of an artifact file: one entry a capability, with all that it must declare.
+pub(super) fn lines(rules: &BTreeSet<Rule>) -> String {
+    let mut entries: BTreeMap<CapabilityName, Vec<&(&str, String)>> = BTreeMap::new();
+    for rule in rules {
+        entries
+            .entry(rule.name)
+            .or_default()
+            .extend(&rule.qualifier);
     }
-    text.push_str("justification = \"\"   # why does the program need it?\n");
-    Ok(text)
+    let mut text = String::new();
+    for (name, qualifiers) in entries {
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&format!(
+            "[[envelope.capability]]\nname          = \"{name}\"\n"
+        ));
+        let values: Vec<_> = qualifiers
+            .iter()
+            .map(|(_, value)| toml::Value::String(value.clone()).to_string())
+            .collect();
+        if let Some((key, _)) = qualifiers.first() {
+            match values.as_slice() {
+                [one] => text.push_str(&format!("{key:<13} = [{one}]\n")),
+                many => text.push_str(&format!(
+                    "{key:<13} = [\n    {},\n]\n",
+                    many.join(",\n    ")
+                )),
+            }
+        }
+        text.push_str("justification = \"\"   # why does the program need it?\n");
+    }
+    text
+}
+
+/// Whether an envelope declares what was refused.
+pub(super) fn is_declared(effective: &Effective, runtime: &Runtime) -> bool {
+    let Some((name, _)) = CapabilityName::parse(&runtime.operation) else {
+        return false;
+    };
+    let mut declared = effective
+        .capabilities
+        .iter()
+        .map(|entry| &entry.capability)
+        .filter(|capability| capability.name == name);
+    match name.qualifier() {
+        Qualifier::None => declared.next().is_some(),
+        Qualifier::Endpoints => Endpoint::parse(&runtime.object).is_ok_and(|endpoint| {
+            covered_by_union(
+                &endpoint,
+                declared.flat_map(|capability| &capability.endpoints),
+            )
+        }),
+        _ => declared.any(|capability| capability.grants_path(&runtime.object)),
+    }
 }
 
 /// The path itself, or the directory over it if it has a name that no rule can spell.
@@ -63,6 +134,7 @@ mod tests {
     use super::*;
     use crate::artifact::draft::Draft;
     use crate::command::verify::tests::DRAFT;
+    use crate::event::Outcome;
 
     fn runtime(operation: &str, object: &str) -> Runtime {
         Runtime {
@@ -72,9 +144,42 @@ mod tests {
         }
     }
 
+    fn refused(code: Code) -> Event {
+        Event::new(code, Outcome::Denied).artifact("tool")
+    }
+
+    #[test]
+    fn rules_of_one_capability_are_one_entry() {
+        let rules = [
+            ("fs:read", "/sys/b"),
+            ("net:listen", "tcp://[::]:9100"),
+            ("fs:read", "/sys/a"),
+        ]
+        .map(|(operation, object)| {
+            allow(&refused(Code::Drift), &runtime(operation, object)).unwrap()
+        });
+
+        let lines = lines(&BTreeSet::from(rules));
+
+        assert_eq!(lines.matches("[[envelope.capability]]").count(), 2);
+        let text = format!("{DRAFT}\n{}", lines.replace("\"\"   #", "\"it does\" #"));
+        let draft = Draft::parse(text.as_bytes(), "x").unwrap();
+        let read = &draft.capabilities[draft.capabilities.len() - 2];
+        assert!(read.grants_path("/sys/a") && read.grants_path("/sys/b"));
+    }
+
+    #[test]
+    fn what_a_revoked_artifact_was_refused_has_another_cure() {
+        let event = refused(Code::Drift).detail("revoked");
+
+        let why = allow(&event, &runtime("exec", "/usr/bin/tool")).unwrap_err();
+
+        assert!(why.contains("cartouche forget tool"), "{why}");
+    }
+
     #[test]
     fn a_suggestion_at_the_end_of_an_artifact_is_valid() {
-        for (operation, object, rule) in [
+        for (operation, object, spelled) in [
             ("fs:read", "/etc/shadow", "/etc/shadow"),
             ("fs:write", "/srv/a \"b\"\\c", "/srv/a \"b\"\\c"),
             ("fs:read", "/srv/a\nb/c", "/srv/**"),
@@ -85,7 +190,8 @@ mod tests {
             ("net:connect", "tcp://192.0.2.1:443", "tcp://192.0.2.1:443"),
             ("net:listen", "tcp://[::]:9100", "tcp://[::]:9100"),
         ] {
-            let lines = allow(Code::Drift, &runtime(operation, object)).unwrap();
+            let rule = allow(&refused(Code::Drift), &runtime(operation, object)).unwrap();
+            let lines = lines(&BTreeSet::from([rule]));
             let text = format!("{DRAFT}\n{}", lines.replace("\"\"   #", "\"it does\" #"));
 
             let draft =
@@ -93,13 +199,13 @@ mod tests {
 
             let last = draft.capabilities.last().unwrap();
             assert_eq!(last.full_name(), operation);
-            let rules: Vec<_> = last
+            let written: Vec<_> = last
                 .paths
                 .iter()
                 .map(ToString::to_string)
                 .chain(last.endpoints.iter().map(ToString::to_string))
                 .collect();
-            assert_eq!(rules.join(""), rule, "{operation}");
+            assert_eq!(written.join(""), spelled, "{operation}");
             if !last.paths.is_empty() {
                 assert!(last.grants_path(object), "{operation} {object}");
             }
@@ -116,7 +222,7 @@ mod tests {
             (Code::DigestMismatch, "process:exec", "/usr/bin/x"),
         ] {
             assert!(
-                allow(code, &runtime(operation, object)).is_err(),
+                allow(&refused(code), &runtime(operation, object)).is_err(),
                 "{operation}"
             );
         }
