@@ -1,5 +1,7 @@
 //! `cartouche install`.
 
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,14 +14,15 @@ use crate::atomic_write::atomic_write;
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{self, Client, Request, Response, Standing};
+use crate::error::chain;
 
 /// How much longer than the daemon waits the command does.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Put an artifact into force: verify it, copy it as a whole, wait for the verdict
 ///
-/// Nothing is copied if it would be rejected. To undo it, remove the file from
-/// /etc/cartouche/policies.d.
+/// What is rejected does not stay: what was there under its name before is put back. To undo an
+/// installation, remove the file from /etc/cartouche/policies.d.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The artifact, sealed; its name stays and must end in .toml
@@ -41,6 +44,11 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
         return checked.answer(&args.file);
     }
     let target = paths.policies().join(name);
+    let before = match fs::read(&target) {
+        Ok(bytes) => Some(bytes),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => return Err(Error::file("read", &target)(error)),
+    };
     atomic_write(&target, &checked.bytes, 0o644).map_err(|source| Error::NotWritten { source })?;
     let client = Client::new(&paths.control(), args.timeout + MARGIN);
     let request = Request::Wait {
@@ -50,6 +58,11 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     };
     let shown = printable(&target.to_string_lossy());
     let mut answer = match client.ask(&request) {
+        Ok(Response::Verdict(verdict)) if verdict.standing == Standing::Rejected => {
+            let rejected = told(&shown, &verdict)?;
+            let again = before.as_ref() == Some(&checked.bytes);
+            take_back(&target, before.filter(|_| !again), again, rejected)
+        }
         Ok(Response::Verdict(verdict)) => told(&shown, &verdict),
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => untold(&shown, &error),
@@ -60,6 +73,40 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
             .push_str(&format!("warning: {}\n", printable(warning)));
     }
     Ok(answer)
+}
+
+/// Undoes the copying of what was rejected, and says what lies there now. What lay there `already` stays.
+fn take_back(
+    target: &Path,
+    before: Option<Vec<u8>>,
+    already: bool,
+    rejected: Answer,
+) -> Result<Answer, Error> {
+    let (undone, what) = match before {
+        _ if already => (Ok(()), "it lay there before and stays"),
+        Some(bytes) => (
+            atomic_write(target, &bytes, 0o644).map_err(|error| chain(&error)),
+            "the file that was there before is put back",
+        ),
+        None => (
+            fs::remove_file(target).map_err(|error| error.to_string()),
+            "it was taken away again",
+        ),
+    };
+    let shown = printable(&target.to_string_lossy());
+    let what = match &undone {
+        Ok(()) => what.to_owned(),
+        Err(why) => format!("it could not be taken away again and still lies there: {why}"),
+    };
+    let mut json = rejected.json;
+    if let Some(object) = json.as_object_mut() {
+        object.insert("file_now".to_owned(), what.clone().into());
+    }
+    Ok(Answer {
+        text: format!("{}{shown}: {what}\n", rejected.text),
+        json,
+        ..rejected
+    })
 }
 
 /// The name under which it is installed, which the daemon must not take for a leftover.
@@ -104,7 +151,7 @@ fn told(target: &str, verdict: &control::Verdict) -> Result<Answer, Error> {
 
 /// The file is in place, but what became of it is not known.
 fn untold(target: &str, error: &control::Error) -> Result<Answer, Error> {
-    let cause = crate::error::chain(error);
+    let cause = chain(error);
     let text = format!(
         "{target}: copied, but there is no verdict: {cause}. It is judged when the daemon reads it; see \"cartouche list\"\n"
     );
@@ -121,8 +168,6 @@ fn untold(target: &str, error: &control::Error) -> Result<Answer, Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
     use crate::artifact::digest::seal;
     use crate::command::verify::tests::DRAFT;
@@ -189,5 +234,26 @@ mod tests {
                 .text
                 .contains("ERR_CART_DUPLICATE_ARTIFACT duplicate-id\nx: The id is taken")
         );
+    }
+
+    #[test]
+    fn what_was_rejected_does_not_stay_and_what_it_replaced_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("tool.toml");
+        let rejected = || Answer::new("no\n", &json!({})).unwrap().exit(Exit::No);
+        fs::write(&target, "new").unwrap();
+
+        let back = take_back(&target, Some(b"old".into()), false, rejected()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        assert!(back.text.contains("is put back"), "{}", back.text);
+        let same = take_back(&target, None, true, rejected()).unwrap();
+        assert_eq!(fs::read_to_string(&target).unwrap(), "old");
+        assert!(same.text.contains("stays"), "{}", same.text);
+        let gone = take_back(&target, None, false, rejected()).unwrap();
+        assert!(!target.exists());
+        assert!(gone.text.contains("taken away again"), "{}", gone.text);
+        let failed = take_back(&target, None, false, rejected()).unwrap();
+        assert!(failed.text.contains("still lies there"), "{}", failed.text);
+        assert_eq!(failed.exit, Exit::No);
     }
 }

@@ -162,6 +162,12 @@ impl Node {
                 return Response::refused(Why::NotFound, format!("There is no artifact {id:?}"));
             }
         }
+        let paths = self
+            .registry
+            .artifacts
+            .get(id)
+            .map(|entry| executable_paths(&entry.effective))
+            .unwrap_or_default();
         if let Err(error) = self.let_go(id) {
             return Response::refused(Why::Failed, chain(&error));
         }
@@ -171,10 +177,34 @@ impl Node {
             .retain(|_, file| file.verdict.standing == Standing::Admitted);
         self.reconcile(None);
         self.unsaved = true;
+        let fates: Vec<_> = paths.iter().map(|path| self.fate(path)).collect();
         Response::Done {
-            message: format!(
-                "The artifact {id:?} is forgotten: its executables run without an envelope from now on"
+            message: format!("The artifact {id:?} is forgotten. {}", fates.join(" ")),
+        }
+    }
+
+    /// What becomes of a program at this path, as a sentence.
+    fn fate(&self, path: &str) -> String {
+        let holder = self
+            .registry
+            .artifacts
+            .iter()
+            .find(|(_, entry)| entry.claims.iter().any(|(_, claimed)| claimed == path));
+        if let Some((id, entry)) = holder {
+            return match entry.revoked {
+                false => format!("{path:?} is held to the artifact {id:?} now."),
+                true => format!("{path:?} still does not run, because {id:?} is revoked too."),
+            };
+        }
+        let claimant = self
+            .files
+            .iter()
+            .find(|(_, file)| file.claims.iter().any(|(_, claimed)| claimed == path));
+        match claimant {
+            Some((name, _)) => format!(
+                "{path:?} still does not run, because {name:?} names it and is not admitted."
             ),
+            None => format!("{path:?} runs without an envelope from now on."),
         }
     }
 
