@@ -377,8 +377,23 @@ fn install_waits_for_the_verdict_and_ends_with_it() {
         text.contains("rival.toml: rejected: ERR_CART_DUPLICATE_ARTIFACT"),
         "{text}"
     );
-    assert_eq!(rival.reads("mine"), NotStarted);
-    fs::remove_file(format!("{POLICIES}/rival.toml")).unwrap();
+    // and it does not lie there to take effect later
+    assert!(
+        text.contains("rival.toml: it was taken away again"),
+        "{text}"
+    );
+    assert!(!fs::exists(format!("{POLICIES}/rival.toml")).unwrap());
+    daemon.settles();
+    assert_eq!(rival.reads("other"), Done);
+    // a file that it would have replaced comes back
+    let kept = rival.artifact();
+    answers(&["install", &put("rival.toml", &kept)], 0);
+    let (text, _) = answers(&["install", &put("rival.toml", &taken)], 3);
+    assert!(text.contains("that was there before is put back"), "{text}");
+    assert_eq!(fs::read_to_string(rival.policy()).unwrap(), kept);
+    daemon.comes_to("rival", Admitted);
+    assert_eq!(rival.reads("mine"), Done);
+    assert_eq!(rival.reads("other"), Refused);
 
     // waits for its program
     let late = Tool::new("late");
@@ -393,6 +408,65 @@ fn install_waits_for_the_verdict_and_ends_with_it() {
     fails(&["install", "/srv/none.toml"], 4, &["\"/srv/none.toml\""]);
     let impatient = cartouche(&["install", "--timeout", "soon", &file]);
     assert_eq!(impatient.status.code(), Some(2));
+}
+
+#[test]
+fn forget_says_who_holds_the_program_next() {
+    daemon::require_lsm!();
+    let (daemon, tool) = daemon::with_tool("first");
+    let second = seal(&tool.artifact().replace("\"first\"", "\"second\""));
+    let path = format!("{POLICIES}/second.toml");
+    fs::write(&path, &second).unwrap();
+    daemon.comes_to("second", Rejected);
+    tool.remove();
+    daemon.comes_to("first", Revoked);
+
+    let (_, json) = cartouche_json(&["forget", "first"]);
+
+    let told = json["message"].as_str().unwrap().to_owned();
+    assert!(
+        told.contains("is held to the artifact \"second\" now"),
+        "{told}"
+    );
+    assert_eq!(tool.reads("other"), Refused);
+    fs::remove_file(&path).unwrap();
+    daemon.comes_to("second", Revoked);
+    let (_, json) = cartouche_json(&["forget", "second"]);
+    let told = json["message"].as_str().unwrap().to_owned();
+    assert!(
+        told.contains("runs without an envelope from now on"),
+        "{told}"
+    );
+    assert_eq!(tool.reads("other"), Done);
+}
+
+#[test]
+fn an_upgraded_program_runs_again_once_its_artifact_names_it() {
+    daemon::require_lsm!();
+    let (daemon, tool) = daemon::with_tool("upgraded");
+    let file = put("upgraded.toml", &tool.artifact());
+    let mark = daemon.audit.mark();
+    tool.install("version 2");
+    assert_eq!(tool.reads("mine"), NotStarted);
+    daemon.settles();
+
+    let (text, _) = answers(&["posture"], 3);
+    assert!(
+        text.contains("A program of upgraded is not the one"),
+        "{text}"
+    );
+    let (text, _) = answers(&["list"], 0);
+    assert!(text.contains("Its program does not run"), "{text}");
+    let told = daemon.audit.tells_that(mark, "the upgrade", |event| {
+        event.code == Code::DigestMismatch && event.runtime.is_some()
+    });
+    assert!(told.message.unwrap().contains("seal --update-hashes"));
+    let (_, json) = answers(&["seal", "--update-hashes", &file], 0);
+    assert!(json["digest"].as_str().unwrap().starts_with("sha256:"));
+    answers(&["install", &file], 0);
+
+    assert_eq!(tool.reads("mine"), Done);
+    assert_eq!(tool.reads("other"), Refused);
 }
 
 #[test]

@@ -67,8 +67,8 @@ pub(super) fn examine<'f>(
     }
     if !executable.sha256.contains(&found.sha256) {
         let message = format!(
-            "has the content sha256 {}, which is not declared; if it is the wanted version, declare it \
-             and run `cartouche seal`",
+            "has the content sha256 {}, which is not declared; if it is the wanted version, run \
+             `cartouche seal --update-hashes` on the artifact",
             found.sha256
         );
         return refuse(Detail::ExecutableMismatch, message);

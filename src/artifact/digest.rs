@@ -1,6 +1,7 @@
 //! The digest that binds an envelope to its artifact: SHA-256 over canonical JSON (RFC 8785), lists
 //! taken as sets. `tests/digest_reference.py` is the same in another language.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::Value;
@@ -116,6 +117,37 @@ pub fn seal(text: &str, name: &str) -> Result<String, SealError> {
     }
 }
 
+/// `text` with the hash of each executable in `found` declared: in place of the one that stands there, or
+/// before those of a list. What is declared already stays as it is.
+pub fn declare_hashes(
+    text: &str,
+    name: &str,
+    found: &BTreeMap<String, String>,
+) -> Result<String, SealError> {
+    let draft = Draft::parse(text.as_bytes(), name).map_err(SealError::Invalid)?;
+    let mut executables: Vec<_> = draft
+        .executables
+        .iter()
+        .filter_map(|executable| Some((executable, found.get(&executable.path)?)))
+        .filter(|(executable, hash)| !executable.sha256.contains(*hash))
+        .collect();
+    // the last first, so that the spans of the others stay true
+    executables.sort_by_key(|(executable, _)| std::cmp::Reverse(executable.hash_span.start));
+    let mut text = text.to_owned();
+    for (executable, hash) in executables {
+        let span = executable.hash_span.clone();
+        if text.get(span.clone()).is_none() || span.is_empty() {
+            return Err(SealError::Layout);
+        }
+        if executable.hash_list {
+            text.insert_str(span.start, &format!("\"{hash}\", "));
+        } else {
+            text.replace_range(span, &format!("\"{hash}\""));
+        }
+    }
+    Ok(text)
+}
+
 /// Puts the digest below `[envelope]`, or an `[envelope]` before the first capability.
 fn insert(text: &str, digest: &str) -> Option<String> {
     let mut sealed = String::with_capacity(text.len() + 100);
@@ -171,6 +203,30 @@ justification = "x"
         Draft::parse(text.as_bytes(), "x.toml")
             .unwrap()
             .computed_digest()
+    }
+
+    #[test]
+    fn a_hash_is_replaced_or_put_before_those_of_a_list_and_nothing_else_changes() {
+        let zeros = "0".repeat(64);
+        let ones = "1".repeat(64);
+        let second = format!(
+            "[[artifact.executable]]\npath = \"/usr/bin/two\"\nsha256 = [\"{zeros}\"] # both\n[envelope]"
+        );
+        let text = ARTIFACT.replacen("[envelope]", &second, 1);
+        let found = ["/usr/bin/example", "/usr/bin/two", "/usr/bin/other"]
+            .map(|path| (path.to_owned(), ones.clone()));
+
+        let declared = declare_hashes(&text, "x.toml", &BTreeMap::from(found.clone())).unwrap();
+
+        let expected = text
+            .replacen(&format!("\"{zeros}\""), &format!("\"{ones}\""), 1)
+            .replace(
+                &format!("[\"{zeros}\"]"),
+                &format!("[\"{ones}\", \"{zeros}\"]"),
+            );
+        assert_eq!(declared, expected);
+        let again = declare_hashes(&declared, "x.toml", &BTreeMap::from(found)).unwrap();
+        assert_eq!(again, declared);
     }
 
     #[test]

@@ -37,6 +37,10 @@ pub struct Executable {
     pub verify: Verify,
     /// Of its path in the file.
     pub place: Place,
+    /// The bytes of its first hash, quotes included.
+    pub(super) hash_span: Range<usize>,
+    /// Whether its hashes are written as a list.
+    pub(super) hash_list: bool,
 }
 
 /// A parsed artifact.

@@ -256,6 +256,13 @@ impl ExecutableTable {
                 .map(|hash| hash.value.clone())
                 .collect(),
             verify: understood_verify?,
+            hash_span: hashes
+                .iter()
+                .flatten()
+                .next()
+                .map(|hash| hash.span.clone())
+                .unwrap_or_default(),
+            hash_list: is_list,
             place: table.reader().place(path.span.start),
         };
         let hashes = hashes?;

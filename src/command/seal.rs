@@ -1,33 +1,57 @@
 //! `cartouche seal`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::{Answer, Error};
-use crate::artifact::digest::seal;
-use crate::artifact::draft::Draft;
+use crate::artifact::digest::{declare_hashes, seal};
+use crate::artifact::draft::{Draft, claimed_paths};
 use crate::atomic_write::atomic_write;
 use crate::audit::printable;
+use crate::executable;
 
 /// Bind the envelope of a draft to its artifact: write or correct its digest
 ///
-/// Comments, order and layout of the file stay. A draft with a fault is not changed.
+/// Comments, order and layout of the file stay. A draft with a fault is not changed. Whether the
+/// programs are the declared ones is not looked at, unless --update-hashes is given: see "cartouche
+/// verify".
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The draft
     file: PathBuf,
+
+    /// First declare the programs as they are now, as after a package upgrade: replaces each sha256 that
+    /// is another; in a list of several, adds it
+    #[arg(long)]
+    update_hashes: bool,
 }
 
 pub(super) fn run(args: &Args) -> Result<Answer, Error> {
     let path = &args.file;
-    let read = Error::file("read", path);
-    let text = fs::read_to_string(path).map_err(read)?;
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Error::Unfit {
+            message: format!("{path:?} is not a regular file; seal writes the digest into one"),
+        });
+    }
+    let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
     let name = path.to_string_lossy();
-    let sealed = seal(&text, &name).map_err(|source| Error::Seal {
+    let not_sealed = |source| Error::Seal {
         path: path.clone(),
         source,
-    })?;
+    };
+    let found = if args.update_hashes {
+        hashes(text.as_bytes())?
+    } else {
+        BTreeMap::new()
+    };
+    let declared = declare_hashes(&text, &name, &found).map_err(not_sealed)?;
+    let updated: Vec<_> = found
+        .iter()
+        .filter(|(_, hash)| declared.contains(*hash) && !text.contains(*hash))
+        .collect();
+    let sealed = seal(&declared, &name).map_err(not_sealed)?;
     let changed = sealed != text;
     if changed {
         let examined = Error::file("examined", path);
@@ -46,9 +70,31 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
     } else {
         "was sealed already"
     };
-    let text = format!("{}: {done}, {digest}\n", printable(&name));
-    let json = serde_json::json!({ "file": name, "changed": changed, "digest": digest });
+    let mut text = format!("{}: {done}, {digest}\n", printable(&name));
+    for (program, hash) in &updated {
+        text.push_str(&format!("  {} is sha256:{hash} now\n", printable(program)));
+    }
+    let updated: BTreeMap<_, _> = updated.into_iter().collect();
+    let json = serde_json::json!({
+        "file": name, "changed": changed, "digest": digest, "updated": updated,
+    });
     Answer::new(text, &json)
+}
+
+/// The hashes of the programs that an artifact names, as they are now.
+fn hashes(document: &[u8]) -> Result<BTreeMap<String, String>, Error> {
+    claimed_paths(document)
+        .into_iter()
+        .map(|path| match executable::examine(&path).found {
+            Some(found) => Ok((path, found.sha256)),
+            None => Err(Error::NotFound {
+                message: format!(
+                    "The program {path:?} is not there or cannot be read, so its hash is not known; \
+                     nothing was changed"
+                ),
+            }),
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -62,7 +108,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("x.toml");
         fs::write(&file, DRAFT).unwrap();
-        let args = Args { file: file.clone() };
+        let args = Args {
+            file: file.clone(),
+            update_hashes: false,
+        };
 
         let first = run(&args).unwrap();
         let sealed = fs::read_to_string(&file).unwrap();
@@ -84,9 +133,37 @@ mod tests {
         let file = dir.path().join("x.toml");
         fs::write(&file, DRAFT.replace("fs:read", "fs:raed")).unwrap();
 
-        let error = run(&Args { file: file.clone() }).unwrap_err();
+        let error = run(&Args {
+            file: file.clone(),
+            update_hashes: false,
+        })
+        .unwrap_err();
 
         assert_eq!(error.exit(), Exit::No);
         assert!(!fs::read_to_string(&file).unwrap().contains("digest"));
+    }
+
+    #[test]
+    fn an_updated_program_is_declared_and_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("tool");
+        fs::write(&program, "version 2").unwrap();
+        let text = DRAFT.replace("/opt/tool/bin/tool", &program.to_string_lossy());
+        assert_ne!(text, DRAFT);
+        let file = dir.path().join("x.toml");
+        fs::write(&file, text).unwrap();
+        let args = Args {
+            file: file.clone(),
+            update_hashes: true,
+        };
+
+        let answer = run(&args).unwrap();
+
+        let hash = crate::artifact::digest::sha256_hex(b"version 2");
+        assert!(fs::read_to_string(&file).unwrap().contains(&hash));
+        assert_eq!(answer.json["updated"][&*program.to_string_lossy()], *hash);
+        assert_eq!(run(&args).unwrap().json["changed"], false);
+        fs::remove_file(&program).unwrap();
+        assert_eq!(run(&args).unwrap_err().exit(), Exit::NotFound);
     }
 }

@@ -120,6 +120,7 @@ impl Node {
             let denials = self.kernel.totals(slot).map_or(0, |totals| totals.denied);
             (u64::from(tasks.get(&slot).copied().unwrap_or(0)), denials)
         };
+        let replaced = self.failed_updates(true);
         let mut listed: Vec<Listed> = self
             .registry
             .artifacts
@@ -130,7 +131,11 @@ impl Node {
                     .files
                     .get(&entry.file)
                     .filter(|file| file.verdict.standing != Standing::Admitted)
-                    .map(|file| problem(&file.verdict));
+                    .map(|file| problem(&file.verdict))
+                    .map(|problem| match replaced.contains(id) {
+                        true => format!("Its program does not run: {problem}"),
+                        false => problem,
+                    });
                 Listed {
                     id: Some(id.clone()),
                     version: Some(entry.effective.version.clone()),

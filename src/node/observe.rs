@@ -7,7 +7,7 @@ use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
 use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState};
 use crate::error::chain;
-use crate::event::{Code, Event, Outcome};
+use crate::event::{Code, Detail, Event, Outcome};
 use crate::posture::{
     self, Admission, ArtifactFacts, Canary, Hook, Observed, Programs, Report, System, publish,
 };
@@ -58,6 +58,7 @@ pub fn without_kernel(
         artifacts: Vec::new(),
         rejected: BTreeMap::new(),
         failed_updates: BTreeSet::new(),
+        replaced: BTreeSet::new(),
         unparsable: BTreeSet::new(),
         parse_ok: true,
         path_rules: 0,
@@ -216,7 +217,8 @@ impl Node {
             canary: self.canary.last,
             artifacts: self.artifact_facts(),
             rejected: self.rejected(),
-            failed_updates: self.failed_updates(),
+            failed_updates: self.failed_updates(false),
+            replaced: self.failed_updates(true),
             unparsable: self.unparsable(),
             parse_ok: self.files.values().all(|file| file.parsable),
             path_rules: self
@@ -341,16 +343,19 @@ impl Node {
             .collect()
     }
 
-    /// Artifacts in force whose file now says something that was not admitted.
-    fn failed_updates(&self) -> BTreeSet<String> {
+    /// Artifacts in force whose file is not admitted as it is now: with another program at the path of
+    /// one of theirs, if `replaced`, else for what the file itself says.
+    pub(super) fn failed_updates(&self, replaced: bool) -> BTreeSet<String> {
         self.registry
             .artifacts
             .iter()
             .filter(|(_, entry)| !entry.revoked)
             .filter(|(_, entry)| {
-                self.files
-                    .get(&entry.file)
-                    .is_some_and(|file| file.verdict.standing != Standing::Admitted)
+                self.files.get(&entry.file).is_some_and(|file| {
+                    let program = file.document == entry.document
+                        && file.verdict.detail.as_deref().is_some_and(is_of_program);
+                    file.verdict.standing != Standing::Admitted && program == replaced
+                })
             })
             .map(|(id, _)| id.clone())
             .collect()
@@ -370,6 +375,12 @@ impl Node {
             .map(|(name, _)| name.clone())
             .collect()
     }
+}
+
+/// Whether a detail word is about what lies at a program's path.
+fn is_of_program(detail: &str) -> bool {
+    detail == Detail::Waiting.as_str()
+        || (detail.starts_with("executable-") && detail != Detail::ExecutableOutOfScope.as_str())
 }
 
 #[cfg(test)]

@@ -155,6 +155,12 @@ fn translate(record: &sys::event) -> Event {
     let mut event = Event::new(code, outcome)
         .error(error)
         .detail(reason(record.reason));
+    if content && !would {
+        event = event.message(
+            "The file at this path is not the program that its artifact names, so it did not run; \
+             after an upgrade run \"cartouche seal --update-hashes\" on the artifact",
+        );
+    }
     event.runtime = Some(Runtime {
         pid: record.pid,
         tgid: record.tgid,

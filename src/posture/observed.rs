@@ -39,6 +39,8 @@ pub struct Observed {
     pub rejected: BTreeMap<String, String>,
     /// Ids whose update was rejected; the version before it is in force.
     pub failed_updates: BTreeSet<String>,
+    /// Ids whose program does not run, because what lies at its path is not what the artifact names.
+    pub replaced: BTreeSet<String>,
     /// Names of files that could not be parsed and have no predecessor in force.
     pub unparsable: BTreeSet<String>,
     /// Whether every artifact file was parsed, those with a predecessor included.
@@ -208,6 +210,7 @@ impl Observed {
             }],
             rejected: BTreeMap::new(),
             failed_updates: BTreeSet::new(),
+            replaced: BTreeSet::new(),
             unparsable: BTreeSet::new(),
             parse_ok: true,
             path_rules: 3,

@@ -86,6 +86,15 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
             format!("An update of {id} was rejected; the version before it is in force"),
         );
     }
+    for id in &observed.replaced {
+        add(
+            ReasonCode::UpdateFailed,
+            format!(
+                "A program of {id} is not the one that its artifact names, or is not there, and does \
+                 not run; after an upgrade, \"cartouche seal --update-hashes\" on the artifact helps"
+            ),
+        );
+    }
     for file in &observed.unparsable {
         add(
             ReasonCode::FileUnparsable,
@@ -158,6 +167,7 @@ mod tests {
             (|o| o.artifacts[0].mode = Mode::Audit, Degraded, ArtifactInAudit),
             (|o| o.artifacts[0].envelope_match = false, Degraded, EnvelopeDrift),
             (|o| { o.failed_updates.insert("exporter".into()); }, Degraded, UpdateFailed),
+            (|o| { o.replaced.insert("exporter".into()); }, Degraded, UpdateFailed),
             (|o| { o.unparsable.insert("x.toml".into()); }, Degraded, FileUnparsable),
             (|o| o.canary.exec_refused = false, Degraded, CanaryFailed),
             (|o| o.canary.events_seen = false, Degraded, CanaryFailed),
