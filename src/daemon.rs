@@ -1,5 +1,6 @@
 //! cartouched: one thread that brings files, kernel records, questions, signals and the clock to the node.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -23,8 +24,9 @@ use crate::event::{Code, Event, Outcome};
 use crate::mounts::Mounts;
 use crate::node::{self, CanaryRun, Node};
 use crate::posture::{
-    self, Admission, ExitCode, Observed, Posture, Programs, Start, System, publish,
+    self, Admission, Blocker, ExitCode, Observed, Posture, Programs, Report, Start, System, publish,
 };
+use crate::site::Site;
 use crate::watch::Watch;
 
 /// How often the canary flies, every plan is read back and the report is renewed.
@@ -76,7 +78,8 @@ fn exit_codes() -> String {
         text.push_str(&format!("  {:>2}  {}\n", code.code(), code.meaning()));
     }
     text.push_str(
-        "\nSIGHUP reads everything again. SIGTERM ends the daemon; enforcement stays pinned.",
+        "\nSIGHUP reads artifacts, scope and profiles again, and says whether a change of cartouche.toml \
+         needs a restart.\nSIGTERM ends the daemon; enforcement stays pinned.",
     );
     text
 }
@@ -117,18 +120,27 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
             "cartouched must be started as root",
         ));
     }
+    let state = |error: node::Error| Failure::new(ExitCode::State, chain(&error));
+    node::make_directories(&paths).map_err(state)?;
+    let _lock = lock(&paths)?;
+    let system = System::probe(Path::new("/"), &paths.bpffs);
     let layer = Layer::of_command_line(arguments.gate, arguments.mode);
-    let loaded = Config::load(&paths, std::env::vars_os(), &layer)
-        .map_err(|error| Failure::new(ExitCode::Configuration, chain(&error)))?;
+    let loaded = Config::load(&paths, std::env::vars_os(), &layer).map_err(|error| {
+        let why = chain(&error);
+        tell_failure(&Config::default(), &paths, system.clone(), &why);
+        Failure::new(ExitCode::Configuration, why)
+    })?;
     for warning in &loaded.warnings {
         eprintln!("cartouched: warning: {warning}");
     }
     let config = loaded.config;
-    let state = |error: node::Error| Failure::new(ExitCode::State, chain(&error));
-    node::make_directories(&paths).map_err(state)?;
-    let _lock = lock(&paths)?;
+    // before the programs are loaded, which takes longer
+    if let Err(error) = Site::read(&paths) {
+        let why = chain(&error);
+        tell_failure(&config, &paths, system, &why);
+        return Err(Failure::new(ExitCode::Configuration, why));
+    }
     let audit = node::open_audit(&config, &paths).map_err(state)?;
-    let system = System::probe(Path::new("/"), &paths.bpffs);
     let (mut node, start) = start(config, &paths, system, audit)?;
     let canary = node.send_canary();
     node.reconcile(None);
@@ -145,7 +157,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     }
     node.publish();
     bpf::release_memory();
-    let signal = serve(&mut node, &paths)
+    let signal = serve(&mut node, &paths, &layer)
         .map_err(|error| Failure::new(ExitCode::Failure, error.to_string()))?;
     node.stop(signal);
     Ok(ExitCode::Success)
@@ -182,8 +194,8 @@ fn start(
             let programs = Programs::Refused(why.clone());
             let refusal = Admission::Refused(why.clone());
             let observed = node::without_kernel(&config, paths, system, programs, refusal);
-            let code = tell_refusal(&observed, paths, &mut audit);
-            return Err(Failure::new(code, why));
+            let (code, blockers) = tell_refusal(&observed, paths, &mut audit);
+            return Err(Failure::new(code, format!("{why}{}", cures(&blockers))));
         }
     };
     let gate = config.gate;
@@ -201,7 +213,11 @@ fn start(
         Err(error) => {
             let why = chain(&error);
             tell_failure(&config, paths, system, &why);
-            return Err(Failure::new(ExitCode::State, why));
+            let code = match error {
+                node::Error::Site(_) => ExitCode::Configuration,
+                _ => ExitCode::State,
+            };
+            return Err(Failure::new(code, why));
         }
     };
     let blockers = node.blockers();
@@ -213,32 +229,64 @@ fn start(
             let words: Vec<_> = blockers.iter().map(ToString::to_string).collect();
             let why = format!("This node cannot enforce: {}", words.join(", "));
             node.refuse(&why);
-            return Err(Failure::new(code, why));
+            return Err(Failure::new(code, format!("{why}{}", cures(&blockers))));
         }
     }
     Ok((node, start))
 }
 
-/// Writes the report of a node that nobody takes over: what an earlier daemon said holds no longer.
+/// What to do about blockers, a line each, for whoever starts the daemon by hand.
+fn cures(blockers: &BTreeSet<Blocker>) -> String {
+    blockers
+        .iter()
+        .map(|blocker| format!("\ncartouched: {blocker}: {}", blocker.cure()))
+        .collect()
+}
+
+/// Writes the report of a node that nobody takes over: what an earlier daemon said of itself holds no longer,
+/// but what it put into the kernel does.
 fn tell_failure(config: &Config, paths: &Paths, system: System, why: &str) {
-    let refusal = Admission::Refused(why.to_owned());
+    let Ok(mut audit) = node::open_audit(config, paths) else {
+        return;
+    };
     let pinned = paths.bpffs.join("links").exists();
+    let last = std::fs::read(paths.report())
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<Report>(&bytes).ok())
+        .filter(|last| pinned && last.cartouche.boot_id == system.boot_id);
+    if let Some(last) = last {
+        let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
+        let (report, event) = posture::refused(last, why, now);
+        put(&report, Some(event), paths, &mut audit);
+        return;
+    }
+    let refusal = Admission::Refused(why.to_owned());
     let observed = Observed {
         kernel_mode: pinned.then_some(Mode::Enforce),
         ..node::without_kernel(config, paths, system, Programs::Loaded, refusal)
     };
-    if let Ok(mut audit) = node::open_audit(config, paths) {
-        tell_refusal(&observed, paths, &mut audit);
-    }
+    tell_refusal(&observed, paths, &mut audit);
 }
 
 /// Writes the report of a node on which nothing could be loaded.
-fn tell_refusal(observed: &Observed, paths: &Paths, audit: &mut Audit) -> ExitCode {
+fn tell_refusal(
+    observed: &Observed,
+    paths: &Paths,
+    audit: &mut Audit,
+) -> (ExitCode, BTreeSet<Blocker>) {
     let (report, event) = Posture::default().update(observed);
+    put(&report, event, paths, audit);
+    let blockers = report.enforce_blockers;
+    let code = ExitCode::of_blockers(&blockers).unwrap_or(ExitCode::Unattached);
+    (code, blockers)
+}
+
+/// Puts a report where it is read, and its change into the audit.
+fn put(report: &Report, event: Option<Event>, paths: &Paths, audit: &mut Audit) {
     if let Some(event) = event {
         audit.record(event, Instant::now());
     }
-    if let Err(error) = publish(&report, paths) {
+    if let Err(error) = publish(report, paths) {
         audit.record(
             Event::new(Code::SinkChanged, Outcome::Noted)
                 .detail("posture")
@@ -247,11 +295,9 @@ fn tell_refusal(observed: &Observed, paths: &Paths, audit: &mut Audit) -> ExitCo
         );
     }
     audit.flush();
-    let blockers = report.enforce_blockers.iter().copied().collect();
-    ExitCode::of_blockers(&blockers).unwrap_or(ExitCode::Unattached)
 }
 
-fn serve(node: &mut Node, paths: &Paths) -> io::Result<&'static str> {
+fn serve(node: &mut Node, paths: &Paths, layer: &Layer) -> io::Result<&'static str> {
     let listener = control::bind(&paths.control())?;
     let (sender, calls) = bounded(64);
     let watch = Watch::new(paths)?;
@@ -260,7 +306,7 @@ fn serve(node: &mut Node, paths: &Paths) -> io::Result<&'static str> {
             control::serve(listener, sender).await?;
             Ok("socket")
         };
-        future::or(served, attend(node, watch, calls)).await
+        future::or(served, attend(node, watch, calls, (paths, layer))).await
     })
 }
 
@@ -288,6 +334,7 @@ async fn attend(
     node: &mut Node,
     mut watch: Watch,
     calls: Receiver<Call>,
+    (paths, layer): (&Paths, &Layer),
 ) -> io::Result<&'static str> {
     let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])?;
     let ring = Async::new_nonblocking(node.ring_fd().try_clone_to_owned()?)?;
@@ -318,6 +365,8 @@ async fn attend(
             }
             Wake::Signal(Signal::Hup) => {
                 watch.renew();
+                let now = Config::load(paths, std::env::vars_os(), layer);
+                node.compare_config(now.map(|loaded| loaded.config));
                 node.reread_site();
                 settle(node, &mut watch, &mut clock);
             }

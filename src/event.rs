@@ -71,7 +71,7 @@ stable_words! {
         EventsLost = "CART-105",
         /// The posture of the node changed.
         PostureChanged = "CART-106",
-        /// A file in a policies directory was not read.
+        /// A file in a policies directory was not read, or the configuration or the scope was not taken.
         FileIgnored = "CART-107",
         /// An audit sink failed or works again.
         SinkChanged = "CART-108",

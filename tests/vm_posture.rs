@@ -641,6 +641,71 @@ fn a_requirement_that_this_node_does_not_meet_refuses_the_start_or_falls_back() 
 }
 
 #[test]
+fn a_reload_says_what_a_changed_configuration_takes_and_what_is_wrong_with_it() {
+    daemon::require_lsm!();
+    let (daemon, tool) = daemon::with_tool("reloaded");
+    enforces(&daemon);
+    fs::create_dir_all(DROP_IN).unwrap();
+    let file = format!("{DROP_IN}/reload.toml");
+    let reload = |text: &str, word: &str| {
+        let mark = daemon.audit.mark();
+        fs::write(&file, text).unwrap();
+        daemon.signal(rustix::process::Signal::HUP);
+        daemon.audit.tells_that(mark, word, |event| {
+            event.code == Code::FileIgnored
+                && event.detail.as_deref() == Some("configuration")
+                && event
+                    .message
+                    .as_ref()
+                    .is_some_and(|told| told.contains(word))
+        });
+    };
+
+    reload("mode = \"audit\"\n", "when cartouched is restarted");
+    assert_eq!(tool.reads("other"), Refused);
+    enforces(&daemon);
+    reload("moo = \"audit\"\n", "moo");
+    says(&daemon, ReasonCode::UpdateFailed);
+    assert_eq!(tool.reads("other"), Refused);
+
+    fs::remove_file(&file).unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+    enforces(&daemon);
+}
+
+#[test]
+fn a_broken_scope_degrades_at_once_and_a_start_with_it_keeps_what_was_known() {
+    daemon::require_lsm!();
+    const SCOPE: &str = "/etc/cartouche/scope.toml";
+    let (mut daemon, tool) = daemon::with_tool("scoped");
+    enforces(&daemon);
+    let kept = fs::read(SCOPE).ok();
+
+    fs::write(SCOPE, "nonsense = 1\n").unwrap();
+    daemon.signal(rustix::process::Signal::HUP);
+
+    let report = says(&daemon, ReasonCode::UpdateFailed);
+    assert_eq!(report.runtime_state, RuntimeState::Degraded);
+    assert!(report.cartouche.reasons[0].message.contains("scope"));
+    assert!(daemon.stop().success());
+    let (code, said) = daemon.start_in_vain(&[]);
+    assert_eq!(code, Some(10), "{said}");
+    let report = daemon.report();
+    assert!(codes(&report).contains(&ReasonCode::StartRefused));
+    assert_eq!(report.runtime_state, RuntimeState::Degraded);
+    assert!(report.cartouche.artifacts.contains_key("scoped"));
+    assert!(report.cartouche.audit_seq > 0 && !report.audit_only);
+    assert_eq!(tool.reads("other"), Refused);
+
+    match kept {
+        Some(bytes) => fs::write(SCOPE, bytes).unwrap(),
+        None => fs::remove_file(SCOPE).unwrap(),
+    }
+    daemon.start();
+    enforces(&daemon);
+}
+
+#[test]
 fn an_audit_log_that_takes_nothing_is_told() {
     daemon::require_lsm!();
     let (daemon, tool) = daemon::with_tool("mute");
@@ -733,6 +798,7 @@ fn without_a_bpf_file_system_the_daemon_refuses_to_start() {
         .unwrap();
     assert!(mount.success());
     assert_eq!(code, Some(20), "{said}");
+    assert!(said.contains("mount -t bpf"), "{said}");
     let report = daemon.report();
     assert_eq!(report.runtime_state, RuntimeState::Degraded);
     assert!(report.enforce_blockers.contains(&Blocker::BpffsUnmounted));

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use crate::audit::{self, Audit, Limits, Settings, Uses};
 use crate::bpf::sys;
-use crate::config::{Config, Mode, Paths};
+use crate::config::{self, Config, Mode, Paths};
 use crate::control::{Call, Standing, Verdict};
 use crate::enforcer::{self, Identity, Kernel, PlanNumber, SlotState};
 use crate::error::chain;
@@ -45,6 +45,8 @@ pub struct Node {
     /// The last valid one; `site_problem` says if a newer one is not.
     site: Site,
     site_problem: Option<String>,
+    /// Why the configuration as it is now would not be taken at a start.
+    config_problem: Option<String>,
     /// Whether refusals are carried out: false after an audit fallback or by configuration.
     enforcing: bool,
     /// By file name: the verdict on every artifact file that is there now.
@@ -194,6 +196,7 @@ impl Node {
             posture: Posture::default(),
             report: None,
             site_problem: None,
+            config_problem: None,
             enforcing,
             files: BTreeMap::new(),
             live: BTreeMap::new(),
@@ -260,6 +263,31 @@ impl Node {
             }
         }
         self.adopt();
+    }
+
+    /// Compares the configuration as it is now with the one that this daemon was started with. What changed
+    /// needs a restart, and what is wrong would keep the next one from starting: both are told.
+    pub fn compare_config(&mut self, now: Result<Config, config::Error>) {
+        let told = match &now {
+            Ok(now) if *now == self.config => None,
+            Ok(_) => Some(
+                "The configuration changed; it takes effect when cartouched is restarted"
+                    .to_owned(),
+            ),
+            Err(error) => Some(format!(
+                "The configuration is not valid: {}; the one read before stays in force, and cartouched \
+                 cannot be started again with this one. Reload when it is mended",
+                chain(error)
+            )),
+        };
+        if let Some(message) = &told {
+            self.record(
+                Event::new(Code::FileIgnored, Outcome::Noted)
+                    .detail("configuration")
+                    .message(message.clone()),
+            );
+        }
+        self.config_problem = told.filter(|_| now.is_err());
     }
 
     fn record(&mut self, event: Event) {

@@ -59,6 +59,7 @@ pub fn without_kernel(
         rejected: BTreeMap::new(),
         failed_updates: BTreeSet::new(),
         replaced: BTreeSet::new(),
+        not_taken: Vec::new(),
         unparsable: BTreeSet::new(),
         parse_ok: true,
         path_rules: 0,
@@ -219,6 +220,13 @@ impl Node {
             rejected: self.rejected(),
             failed_updates: self.failed_updates(false),
             replaced: self.failed_updates(true),
+            not_taken: self
+                .site_problem
+                .iter()
+                .chain(&self.config_problem)
+                .chain(&self.site.problems)
+                .cloned()
+                .collect(),
             unparsable: self.unparsable(),
             parse_ok: self.files.values().all(|file| file.parsable),
             path_rules: self

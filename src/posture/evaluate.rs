@@ -350,7 +350,7 @@ fn own(observed: &Observed, reasons: Vec<Reason>, history: History) -> Own {
     }
 }
 
-fn rfc3339(unix: u64) -> String {
+pub(super) fn rfc3339(unix: u64) -> String {
     i64::try_from(unix)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())

@@ -1,5 +1,6 @@
 //! What this node really enforces, said without flattery: facts in, report out, written where
-//! monitoring finds it. Nothing in Cartouche reads the report back.
+//! monitoring finds it. Nothing reads the report back, but for a start that is refused while the last
+//! one's enforcement is pinned: it knows no more than that report.
 
 mod evaluate;
 mod exit_code;
@@ -41,6 +42,34 @@ impl Posture {
         let event = changed.then(|| change(&report));
         (report, event)
     }
+}
+
+/// The last report of this boot, carried on by a daemon that cannot start: what is pinned stays in force.
+pub fn refused(last: Report, why: &str, now_unix: u64) -> (Report, Event) {
+    let mut report = last;
+    report.generated_at_unix = now_unix;
+    report.runtime_state = RuntimeState::Degraded;
+    let own = &mut report.cartouche;
+    own.pid = std::process::id();
+    own.written_at = evaluate::rfc3339(now_unix);
+    own.valid_until = evaluate::rfc3339(now_unix.saturating_add(REPORT_LIFETIME));
+    own.reasons.retain(|reason| {
+        !matches!(
+            reason.code,
+            ReasonCode::StartRefused | ReasonCode::AdmissionStopped
+        )
+    });
+    own.reasons.insert(
+        0,
+        Reason {
+            code: ReasonCode::StartRefused,
+            message: format!(
+                "The daemon refused to start: {why}; what was in force stays in force until the next boot"
+            ),
+        },
+    );
+    let event = change(&report);
+    (report, event)
 }
 
 fn change(report: &Report) -> Event {

@@ -41,6 +41,8 @@ pub struct Observed {
     pub failed_updates: BTreeSet<String>,
     /// Ids whose program does not run, because what lies at its path is not what the artifact names.
     pub replaced: BTreeSet<String>,
+    /// Why the configuration, the scope or a profile is not in force as it is now, as sentences.
+    pub not_taken: Vec<String>,
     /// Names of files that could not be parsed and have no predecessor in force.
     pub unparsable: BTreeSet<String>,
     /// Whether every artifact file was parsed, those with a predecessor included.
@@ -211,6 +213,7 @@ impl Observed {
             rejected: BTreeMap::new(),
             failed_updates: BTreeSet::new(),
             replaced: BTreeSet::new(),
+            not_taken: Vec::new(),
             unparsable: BTreeSet::new(),
             parse_ok: true,
             path_rules: 3,

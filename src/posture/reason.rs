@@ -22,7 +22,7 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
     for blocker in blockers {
         add(
             ReasonCode::Blocked,
-            format!("This node cannot enforce: {blocker}"),
+            format!("This node cannot enforce: {blocker}; {}", blocker.cure()),
         );
     }
     if let Programs::Refused(why) | Programs::Unknown(why) = &observed.programs {
@@ -94,6 +94,9 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
                  not run; after an upgrade, \"cartouche seal --update-hashes\" on the artifact helps"
             ),
         );
+    }
+    for message in &observed.not_taken {
+        add(ReasonCode::UpdateFailed, message.clone());
     }
     for file in &observed.unparsable {
         add(
@@ -168,6 +171,7 @@ mod tests {
             (|o| o.artifacts[0].envelope_match = false, Degraded, EnvelopeDrift),
             (|o| { o.failed_updates.insert("exporter".into()); }, Degraded, UpdateFailed),
             (|o| { o.replaced.insert("exporter".into()); }, Degraded, UpdateFailed),
+            (|o| o.not_taken.push("The scope is not valid".into()), Degraded, UpdateFailed),
             (|o| { o.unparsable.insert("x.toml".into()); }, Degraded, FileUnparsable),
             (|o| o.canary.exec_refused = false, Degraded, CanaryFailed),
             (|o| o.canary.events_seen = false, Degraded, CanaryFailed),

@@ -39,6 +39,29 @@ stable_words! {
     }
 }
 
+impl Blocker {
+    /// What an administrator can do about it.
+    pub const fn cure(self) -> &'static str {
+        match self {
+            Self::CapabilityAuditOnly => "mend what the other blockers name",
+            Self::BpfLsmDisabled => "add bpf to the boot parameter lsm= and reboot",
+            Self::CoreUnsupported => {
+                "the kernel needs CONFIG_DEBUG_INFO_BTF=y, and its programs must load"
+            }
+            Self::BpffsUnmounted => "mount it: mount -t bpf bpf /sys/fs/bpf",
+            Self::NetworkHookUnavailable => {
+                "it takes cgroup2 at /sys/fs/cgroup and Linux 6.1 or later"
+            }
+            Self::ExecIdentityUnavailable | Self::ExecRuntimeDepsHookUnavailable => {
+                "it takes Linux 6.1 or later with BPF LSM"
+            }
+            Self::ImaAppraisalUnavailable => {
+                "boot with ima_appraise=enforce, or do not require it in cartouche.toml"
+            }
+        }
+    }
+}
+
 stable_words! {
     /// What the node does now; the contract's states.
     #[derive(JsonSchema)]
@@ -89,7 +112,7 @@ stable_words! {
         ArtifactInAudit = "ARTIFACT_IN_AUDIT",
         /// What the kernel holds of an artifact is not its envelope.
         EnvelopeDrift = "ENVELOPE_DRIFT",
-        /// An update was rejected; the version before it is in force.
+        /// An update was rejected: of an artifact, a program, the scope, a profile or the configuration.
         UpdateFailed = "UPDATE_FAILED",
         /// A file without a predecessor could not be parsed; nothing of it is claimed.
         FileUnparsable = "FILE_UNPARSABLE",
