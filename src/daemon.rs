@@ -90,11 +90,22 @@ pub fn main() -> std::process::ExitCode {
     let code = match run(&arguments) {
         Ok(code) => code,
         Err(Failure { code, message }) => {
-            eprintln!("cartouched: {message}");
+            say(3, &message);
             code
         }
     };
     code.into()
+}
+
+/// Says something on standard error, line by line; where that is the journal, with its priority.
+fn say(priority: u8, text: &str) {
+    let prefix = match std::env::var_os("JOURNAL_STREAM") {
+        Some(_) => format!("<{priority}>"),
+        None => String::new(),
+    };
+    for line in text.lines() {
+        eprintln!("{prefix}cartouched: {line}");
+    }
 }
 
 /// Why the daemon ends early.
@@ -131,7 +142,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         Failure::new(ExitCode::Configuration, why)
     })?;
     for warning in &loaded.warnings {
-        eprintln!("cartouched: warning: {warning}");
+        say(4, &format!("warning: {warning}"));
     }
     let config = loaded.config;
     // before the programs are loaded, which takes longer
@@ -239,7 +250,7 @@ fn start(
 fn cures(blockers: &BTreeSet<Blocker>) -> String {
     blockers
         .iter()
-        .map(|blocker| format!("\ncartouched: {blocker}: {}", blocker.cure()))
+        .map(|blocker| format!("\n{blocker}: {}", blocker.cure()))
         .collect()
 }
 

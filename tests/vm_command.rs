@@ -629,7 +629,7 @@ fn the_lines_that_denials_shows_allow_what_was_refused() {
     assert_eq!(verdict["standing"], "admitted");
     assert_eq!(tool.reads("other"), Done);
 
-    let (_, all) = answers(&["denials"], 0);
+    let (_, all) = answers(&["denials", "--all"], 0);
     let ids: Vec<_> = all
         .as_array()
         .unwrap()

@@ -208,7 +208,7 @@ fn levels_tell_what_needs_attention() {
             "CART-106 posture noted",
             &["reasons=ARTIFACT_IN_AUDIT"],
         ),
-        "5",
+        "4",
     );
     is_of_daemon(
         &told(&start, "CART-010 schema valid", &["artifact=journal "]),
@@ -251,7 +251,7 @@ fn a_name_with_a_line_in_it_forges_none() {
 
     assert!(!output.status.success());
     let line = told(&start, "CART-007 drift denied", &["x\\u{a}CART-002"]);
-    is_of_daemon(&line, "5");
+    is_of_daemon(&line, "4");
     let lines = journal(&start);
     assert!(!lines.iter().any(|line| {
         line["MESSAGE"]

@@ -264,8 +264,8 @@ impl Rights {
             };
             let inside = capability.paths.iter().any(|path| path.covers(&except));
             // If a path could not be read, its fault is reported and this one may be its echo.
-            let all_read = self.paths.iter().flatten().count()
-                == capability.paths.len() + capability.abstracts.len();
+            let all_read =
+                table.length("paths") == capability.paths.len() + capability.abstracts.len();
             if capability.paths.contains(&except) {
                 let message = format!("{except} is also in paths; remove one");
                 table
@@ -465,6 +465,16 @@ mod tests {
             return Vec::new();
         };
         problems.list.iter().map(|problem| problem.detail).collect()
+    }
+
+    #[test]
+    fn an_empty_string_hides_no_other_fault_of_its_list_and_brings_no_false_one() {
+        let keys = "name = \"fs:read\"\npaths = [\"\", \"a\", \"b\"]\nexcept = [\"/a/b\"]";
+
+        let found = details(keys);
+
+        assert_eq!(found.iter().filter(|d| **d == Detail::BadPath).count(), 2);
+        assert!(!found.contains(&Detail::BadExcept), "{found:?}");
     }
 
     const LINES: [(&str, &str); 8] = [

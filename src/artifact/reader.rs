@@ -266,10 +266,9 @@ impl<'a, 't> Table<'a, 't> {
         let strings: Vec<_> = self
             .list(key, value)?
             .iter()
-            .map(|element| self.check_string(key, element))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .collect::<Option<_>>()?;
+            // one that is none has its own problem; the others may have theirs
+            .filter_map(|element| self.check_string(key, element))
+            .collect();
         let mut seen = BTreeSet::new();
         for string in &strings {
             if !seen.insert(&string.value) {
@@ -287,6 +286,12 @@ impl<'a, 't> Table<'a, 't> {
             DeValue::Array(_) => self.strings(key),
             _ => Some(vec![self.string(key)?]),
         }
+    }
+
+    /// How many elements the list at `key` has, those that could not be read included.
+    pub fn length(&self, key: &str) -> usize {
+        let list = self.table.get(key).and_then(|at| at.get_ref().as_array());
+        list.map_or(0, |list| list.len())
     }
 
     /// Whether `key` holds a list.

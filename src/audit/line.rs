@@ -8,15 +8,15 @@ use crate::event::{Code, Event, Outcome};
 /// How loud an event is; the names and order are syslog's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Level {
-    /// Not doing our job.
+    /// Not doing our job, or an artifact is not in force.
     Error,
-    /// Carrying on differently.
+    /// Something was denied, or we carry on differently.
     Warning,
-    /// Admitted, rejected, denied, posture changed.
+    /// Admitted, revoked, in force again.
     Notice,
     /// Lifecycle.
     Info,
-    /// The rest.
+    /// The rest, uses among them.
     Debug,
 }
 
@@ -29,12 +29,17 @@ const LINE: usize = 8192;
 /// The level of an event.
 pub fn level(event: &Event) -> Level {
     match event.code {
-        Code::EventsLost => Level::Error,
+        Code::EventsLost | Code::Rejected => Level::Error,
         Code::SinkChanged if event.detail.as_deref() == Some("failed") => Level::Error,
         Code::FileIgnored => Level::Warning,
         Code::ModeChanged if event.detail.as_deref() == Some("audit") => Level::Warning,
+        Code::Drift | Code::DigestMismatch if event.outcome == Outcome::Denied => Level::Warning,
+        Code::PostureChanged => match event.facts.get("reasons") {
+            Some(reasons) if reasons.contains("START_REFUSED") => Level::Error,
+            Some(_) => Level::Warning,
+            None => Level::Notice,
+        },
         Code::Admitted
-        | Code::Rejected
         | Code::EnvelopeInvalid
         | Code::DigestMismatch
         | Code::Drift
@@ -42,12 +47,13 @@ pub fn level(event: &Event) -> Level {
         | Code::Adopted
         | Code::ModeChanged
         | Code::Forgotten
-        | Code::PostureChanged
         | Code::SinkChanged => Level::Notice,
-        Code::CheckPassed | Code::Started | Code::Stopped | Code::ChainHead => Level::Info,
-        Code::Submitted | Code::EnvelopeValid | Code::DigestVerified | Code::SchemaValidated => {
-            Level::Debug
-        }
+        Code::Started | Code::Stopped | Code::ChainHead => Level::Info,
+        Code::Submitted
+        | Code::CheckPassed
+        | Code::EnvelopeValid
+        | Code::DigestVerified
+        | Code::SchemaValidated => Level::Debug,
     }
 }
 
@@ -284,7 +290,16 @@ mod tests {
 
             assert!(level(&event) != Level::Debug || !noun(code).is_empty());
         }
-        assert_eq!(level(&denial("/")), Level::Notice);
+        let told = |code, outcome| level(&Event::new(code, outcome));
+        assert_eq!(level(&denial("/")), Level::Warning);
+        assert_eq!(told(Code::Drift, Outcome::WouldDeny), Level::Notice);
+        assert_eq!(told(Code::Rejected, Outcome::Rejected), Level::Error);
+        assert_eq!(told(Code::CheckPassed, Outcome::Allowed), Level::Debug);
+        let posture = |reasons| {
+            level(&Event::new(Code::PostureChanged, Outcome::Noted).fact("reasons", reasons))
+        };
+        assert_eq!(posture("START_REFUSED,BLOCKED"), Level::Error);
+        assert_eq!(posture("SINK_LOST"), Level::Warning);
     }
 
     /// Splits a line into its pairs as a reader would; `None` if it is not well formed.

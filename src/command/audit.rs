@@ -1,6 +1,6 @@
 //! `cartouche audit verify`.
 
-use super::{Answer, Error, Exit};
+use super::{Answer, Error, Exit, require};
 use crate::audit::{Report, verify};
 use crate::config::Paths;
 
@@ -34,6 +34,7 @@ fn head(text: &str) -> Result<String, String> {
 
 pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     let Command::Verify { head } = &args.command;
+    require(&paths.state)?;
     let report = verify(&paths.state, head.as_deref())?;
     let exit = if report.problems.is_empty() {
         Exit::Done

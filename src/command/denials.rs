@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::suggestion::Rule;
-use super::{Answer, Error, suggestion, time};
+use super::{Answer, Error, require, suggestion, time};
 use crate::audit::{Record, each_record, printable};
 use crate::config::Paths;
 use crate::event::{Code, Outcome, Runtime};
@@ -68,6 +68,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
         .map(|text| time::since(text, Timestamp::now()))
         .transpose()
         .map_err(|message| Error::Unfit { message })?;
+    require(&paths.state)?;
     let mut denials = Denials::default();
     each_record(&paths.state, |record| {
         denials.note(&record);

@@ -77,6 +77,8 @@ pub enum Error {
     Site { source: site::Error },
     /// The daemon did not answer, or refused.
     Daemon { source: control::Error },
+    /// There is not even a directory of Cartouche's on this machine.
+    NotInstalled { path: PathBuf },
     /// The daemon gave an answer to another question.
     OtherAnswer,
     /// The audit log could not be read.
@@ -125,6 +127,7 @@ impl Error {
             },
             Self::Seal { .. } => Exit::No,
             Self::NotFound { .. } => Exit::NotFound,
+            Self::NotInstalled { .. } => Exit::NotRunning,
             Self::Unfit { .. } => Exit::Usage,
             Self::NotWritten { .. }
             | Self::Site { .. }
@@ -153,6 +156,11 @@ impl fmt::Display for Error {
             Self::Seal { path, .. } => write!(f, "The draft {path:?} was not sealed"),
             Self::Site { .. } => f.write_str("The artifact cannot be judged on this machine"),
             Self::Daemon { source } => source.fmt(f),
+            Self::NotInstalled { path } => write!(
+                f,
+                "Cartouche is not installed on this machine, or never ran: there is no directory \
+                 {path:?}; install it, then: systemctl enable --now cartouched"
+            ),
             Self::OtherAnswer => f.write_str(
                 "The daemon answered another question; it may be of another version than this command",
             ),
@@ -174,7 +182,10 @@ impl std::error::Error for Error {
             Self::Daemon { source } => std::error::Error::source(source),
             Self::Log { source } => Some(source),
             Self::Json { source } => Some(source),
-            Self::OtherAnswer | Self::NotFound { .. } | Self::Unfit { .. } => None,
+            Self::NotInstalled { .. }
+            | Self::OtherAnswer
+            | Self::NotFound { .. }
+            | Self::Unfit { .. } => None,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::list::mode;
 use super::table::{or_dash, pairs};
 use super::{Answer, Error, Exit, daemon, snapshot};
 use crate::admission::Effective;
@@ -49,18 +50,13 @@ fn text(inspected: &Inspected) -> String {
 }
 
 fn head(listed: &Listed) -> String {
-    let until = listed.mode_until.as_ref();
-    let mode = match until {
-        Some(until) => format!("{} until {until}", or_dash(listed.mode.as_ref())),
-        None => or_dash(listed.mode.as_ref()),
-    };
     let mut text = pairs(&[
         ("Artifact", or_dash(listed.id.as_ref())),
         ("Version", or_dash(listed.version.as_ref())),
         ("Publisher", or_dash(listed.publisher.as_ref())),
         ("File", listed.file.clone()),
         ("Standing", listed.standing.to_string()),
-        ("Mode", mode),
+        ("Mode", mode(listed)),
         ("Tasks", listed.tasks.to_string()),
         ("Denials", listed.denials.to_string()),
     ]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Answer, Error, Exit, time, verify};
+use super::{Answer, Error, Exit, require, time, verify};
 use crate::admission::{Options, Verdict};
 use crate::artifact::digest::sha256_hex;
 use crate::atomic_write::atomic_write;
@@ -43,6 +43,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     if !acceptable {
         return checked.answer(&args.file);
     }
+    require(&paths.policies())?;
     let target = paths.policies().join(name);
     let before = match fs::read(&target) {
         Ok(bytes) => Some(bytes),

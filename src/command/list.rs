@@ -24,6 +24,15 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
     }
 }
 
+/// The mode, and when it ends by itself.
+pub(super) fn mode(listed: &Listed) -> String {
+    let mode = or_dash(listed.mode.as_ref());
+    match &listed.mode_until {
+        Some(until) => format!("{mode} until {until}"),
+        None => mode,
+    }
+}
+
 fn text(artifacts: &[Listed]) -> String {
     if artifacts.is_empty() {
         return "There are no artifacts\n".to_owned();
@@ -36,7 +45,7 @@ fn text(artifacts: &[Listed]) -> String {
                 or_dash(one.version.as_ref()),
                 or_dash(one.publisher.as_ref()),
                 one.standing.to_string(),
-                or_dash(one.mode.as_ref()),
+                mode(one),
                 one.tasks.to_string(),
                 one.denials.to_string(),
                 one.file.clone(),

@@ -22,6 +22,7 @@ mod time;
 mod verify;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -125,7 +126,14 @@ pub fn main() -> std::process::ExitCode {
         }
     };
     match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            // Nobody to tell if this fails.
+            let _ = writeln!(
+                io::stderr(),
+                "cartouche: The answer could not be written: {error}"
+            );
+            Exit::Failed.into()
+        }
         _ => exit.into(),
     }
 }
@@ -150,6 +158,16 @@ fn run(command: &Command, paths: &Paths) -> Result<Answer, Error> {
         Command::Forget(args) => forget::run(args, paths),
         Command::Posture(_) => posture::run(paths),
         Command::Audit(args) => audit::run(args, paths),
+    }
+}
+
+/// Fails if there is no such directory, which "make install" or the daemon makes.
+fn require(directory: &Path) -> Result<(), Error> {
+    match directory.try_exists() {
+        Ok(false) => Err(Error::NotInstalled {
+            path: directory.to_owned(),
+        }),
+        _ => Ok(()),
     }
 }
 
@@ -191,6 +209,19 @@ mod tests {
                 command.get_arguments().any(|arg| arg.get_id() == "json"),
                 "{name}"
             );
+        }
+    }
+
+    #[test]
+    fn where_cartouche_never_was_that_is_said() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+
+        for line in [&["denials"][..], &["audit", "verify"]] {
+            let error = run_in(&paths, line).unwrap_err();
+
+            assert_eq!(error.exit(), Exit::NotRunning, "{line:?}");
+            assert!(chain(&error).contains("is not installed"), "{line:?}");
         }
     }
 

@@ -159,7 +159,13 @@ impl Node {
                         }),
                     tasks,
                     denials,
-                    problem: problem.filter(|_| !entry.revoked),
+                    problem: match entry.revoked {
+                        false => problem,
+                        true => Some(format!(
+                            "Its file is gone and its programs do not run; put the file back, or \
+                             \"cartouche forget {id}\" lets them run without an envelope"
+                        )),
+                    },
                 }
             })
             .collect();

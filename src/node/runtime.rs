@@ -212,16 +212,46 @@ fn number(number: u32, operation: &str) -> String {
         "linux-capability" => kcap::NAMES
             .get(number as usize)
             .map_or_else(|| format!("CAP_{number}"), |name| (*name).to_owned()),
-        "net:socket" => format!(
-            "family {} type {} protocol {}",
-            number >> 16,
-            number >> 8 & 0xff,
-            number & 0xff
-        ),
+        "net:socket" => socket(number >> 16, number >> 8 & 0xff, number & 0xff),
         "process:signal" | "process:trace" => format!("pid {number}"),
         "ipc:receive" => format!("file system {number:#x}"),
         _ => String::new(),
     }
+}
+
+/// A kind of socket as `FAMILY/PROTOCOL`, by numbers where there are no names.
+fn socket(family: u32, kind: u32, protocol: u32) -> String {
+    let named = |names: &[(i32, &str)], number: u32| {
+        names
+            .iter()
+            .find(|(known, _)| known.cast_unsigned() == number)
+            .map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
+    };
+    let families = [
+        (libc::AF_INET, "inet"),
+        (libc::AF_INET6, "inet6"),
+        (libc::AF_NETLINK, "netlink"),
+        (libc::AF_PACKET, "packet"),
+        (libc::AF_ALG, "alg"),
+        (libc::AF_VSOCK, "vsock"),
+        (libc::AF_XDP, "xdp"),
+        (libc::AF_BLUETOOTH, "bluetooth"),
+        (libc::AF_CAN, "can"),
+    ];
+    let protocols = [
+        (libc::NETLINK_ROUTE, "route"),
+        (libc::NETLINK_SOCK_DIAG, "sock-diag"),
+        (libc::NETLINK_XFRM, "xfrm"),
+        (libc::NETLINK_AUDIT, "audit"),
+        (libc::NETLINK_NETFILTER, "netfilter"),
+        (libc::NETLINK_KOBJECT_UEVENT, "kobject-uevent"),
+        (libc::NETLINK_GENERIC, "generic"),
+    ];
+    let name = named(&families, family);
+    if family == libc::AF_NETLINK.cast_unsigned() {
+        return format!("{name}/{}", named(&protocols, protocol));
+    }
+    format!("{name}/{protocol} type {kind}")
 }
 
 /// The word of an operation: a capability's name where one would allow it.
@@ -294,6 +324,14 @@ mod tests {
         let mut record = sys::event::zeroed();
         record.operation = operation as u16;
         record
+    }
+
+    #[test]
+    fn a_socket_is_written_as_an_artifact_would_write_it() {
+        assert_eq!(socket(16, 3, 0), "netlink/route");
+        assert_eq!(socket(16, 3, 99), "netlink/99");
+        assert_eq!(socket(17, 3, 768), "packet/768 type 3");
+        assert_eq!(socket(77, 1, 2), "77/2 type 1");
     }
 
     #[test]
