@@ -3,8 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use cartouche::event::{Code, Detail, ErrorCode};
+use cartouche::posture::{Blocker, ReasonCode};
 use serde_json::Value;
 
 fn file(name: &str) -> String {
@@ -68,6 +70,45 @@ fn every_detail_word_is_documented() {
     let details: Vec<String> = Detail::ALL.iter().map(ToString::to_string).collect();
 
     assert_eq!(table(&file("docs/codes.md"), "Detail words"), details);
+}
+
+#[test]
+fn every_reason_and_blocker_of_the_posture_is_documented() {
+    let text = file("docs/codes.md");
+    let reasons: Vec<String> = ReasonCode::ALL.iter().map(ToString::to_string).collect();
+    let blockers: Vec<String> = Blocker::ALL.iter().map(ToString::to_string).collect();
+
+    assert_eq!(table(&text, "Posture reasons"), reasons);
+    assert_eq!(table(&text, "Blockers"), blockers);
+}
+
+/// The words that stand in the sources as `.detail("…")`, tests left out.
+fn words_of(dir: &Path, words: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            words_of(&path, words);
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap();
+        let found = code.split(".detail(\"").skip(1);
+        words.extend(found.map(|rest| rest.split('"').next().unwrap().to_owned()));
+    }
+}
+
+#[test]
+fn every_word_that_the_daemon_writes_itself_is_documented() {
+    let mut written = BTreeSet::new();
+    words_of(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut written,
+    );
+    assert!(written.len() > 10, "{written:?}");
+
+    let documented = set(&table(&file("docs/codes.md"), "Words of the daemon"));
+
+    assert_eq!(written.difference(&documented).collect::<Vec<_>>(), [""; 0]);
 }
 
 #[test]

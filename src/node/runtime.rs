@@ -297,22 +297,27 @@ fn operation(operation: u16) -> &'static str {
         .unwrap_or("unknown")
 }
 
+/// The words of the kernel's reasons, in its order.
+const REASONS: [&str; 12] = [
+    "no-rule",
+    "revoked",
+    "unknown-slot",
+    "unnameable",
+    "race",
+    "never-grantable",
+    "memory",
+    "refused",
+    "content",
+    "widens",
+    "unsafe",
+    "script-path",
+];
+
 fn reason(reason: u8) -> &'static str {
-    const WORDS: [&str; 12] = [
-        "no-rule",
-        "revoked",
-        "unknown-slot",
-        "unnameable",
-        "race",
-        "never-grantable",
-        "memory",
-        "refused",
-        "content",
-        "widens",
-        "unsafe",
-        "script-path",
-    ];
-    WORDS.get(usize::from(reason)).copied().unwrap_or("unknown")
+    REASONS
+        .get(usize::from(reason))
+        .copied()
+        .unwrap_or("unknown")
 }
 
 #[cfg(test)]
@@ -324,6 +329,20 @@ mod tests {
         let mut record = sys::event::zeroed();
         record.operation = operation as u16;
         record
+    }
+
+    #[test]
+    fn every_reason_of_a_refusal_is_documented() {
+        let text = include_str!("../../docs/codes.md");
+        let (_, table) = text.split_once("## Words of refusals").unwrap();
+        let (table, _) = table.split_once("\n## ").unwrap();
+
+        let documented: Vec<_> = table
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+
+        assert_eq!(documented, REASONS);
     }
 
     #[test]
