@@ -78,7 +78,15 @@ pub enum SealError {
 impl fmt::Display for SealError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Invalid(problems) => problems.fmt(f),
+            Self::Invalid(problems) => {
+                for problem in &problems.list {
+                    write!(f, "\n  {problem}")?;
+                }
+                match problems.omitted {
+                    0 => Ok(()),
+                    more => write!(f, "\n  and {more} more"),
+                }
+            }
             Self::Layout => f.write_str(
                 "the digest cannot be put into an envelope written in this form; write it as [envelope]",
             ),

@@ -114,7 +114,7 @@ impl Rights {
             let message = format!(
                 "{:?} is no capability; write profile:NAME or one of {}",
                 self.name.value,
-                names().join(", ")
+                names(declared).join(", ")
             );
             reader.invalid(&self.name.span, Detail::UnknownCapability, message);
             return None;
@@ -382,10 +382,12 @@ impl PinnedFile {
 }
 
 /// Every name but `profile:…`.
-fn names() -> Vec<&'static str> {
+fn names(declared: Declared) -> Vec<&'static str> {
     CapabilityName::ALL
         .iter()
         .filter(|name| **name != CapabilityName::Profile)
+        // an artifact that names another is rejected
+        .filter(|name| declared != Declared::Artifact || name.has_enforcer())
         .map(|name| name.as_str())
         .collect()
 }

@@ -35,7 +35,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
                         args.id
                     ),
                 })?;
-            let text = format!("{}{}", snapshot::NOTE, head(&listed));
+            let text = format!("{}{}", snapshot::note(paths), head(&listed));
             Ok(Answer::new(text, &listed)?.exit(Exit::NotRunning))
         }
     }
@@ -104,6 +104,7 @@ fn used(uses: &BTreeMap<String, u64>, rule: &str) -> String {
     match uses.get(rule) {
         None => String::new(),
         Some(0) => "  never used".to_owned(),
+        Some(1) => "  used once".to_owned(),
         Some(count) => format!("  used {count} times"),
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {
             let artifacts = snapshot::artifacts(error, paths)?;
-            let text = format!("{}{}", snapshot::NOTE, text(&artifacts));
+            let text = format!("{}{}", snapshot::note(paths), text(&artifacts));
             Ok(Answer::new(text, &artifacts)?.exit(Exit::NotRunning))
         }
     }

@@ -6,11 +6,11 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::table::pairs;
-use super::{Answer, Error, Exit, daemon};
+use super::{Answer, Error, Exit, daemon, snapshot};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{self, Request, Response};
-use crate::posture::{Report, RuntimeState};
+use crate::posture::{Reason, ReasonCode, Report, RuntimeState};
 
 /// Show what this node really enforces, as in /var/lib/cartouche/capabilities.json
 ///
@@ -31,11 +31,15 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {
             // The report may be read by all, the socket only by root.
-            let Some(report) = last_report(paths) else {
+            let Some(mut report) = last_report(paths) else {
                 return Err(error.into());
             };
             // A user who may not ask has only the report's own word for it that it still holds.
             let silent = matches!(error, control::Error::NotRunning { .. });
+            let unpinned = silent && snapshot::is_unpinned(paths);
+            if unpinned {
+                nothing_in_force(&mut report);
+            }
             let valid = !silent && is_valid(&report, &boot_id(), Timestamp::now());
             let (note, exit) = match (valid, report.runtime_state) {
                 (true, RuntimeState::Enforce) => (String::new(), Exit::Done),
@@ -51,6 +55,29 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
             Ok(Answer::new(note + &text(&report), &report)?.exit(exit))
         }
     }
+}
+
+/// Takes back what the last daemon said is in force: its pins are gone.
+fn nothing_in_force(report: &mut Report) {
+    report.runtime_state = RuntimeState::Degraded;
+    report.audit_only = true;
+    let met = &mut report.requirements_met;
+    met.network = false;
+    met.exec_identity = false;
+    met.exec_runtime_deps = false;
+    report.cartouche.kernel_mode = None;
+    let reasons = &mut report.cartouche.reasons;
+    reasons.retain(|reason| {
+        !matches!(
+            reason.code,
+            ReasonCode::NotAttached | ReasonCode::AdmissionStopped
+        )
+    });
+    reasons.push(Reason {
+        code: ReasonCode::NotAttached,
+        message: "Nothing is enforced: no daemon runs, and nothing of it is pinned in the kernel"
+            .to_owned(),
+    });
 }
 
 fn last_report(paths: &Paths) -> Option<Report> {
@@ -136,7 +163,9 @@ fn text(report: &Report) -> String {
         }
     }
     if !own.unmediated.is_empty() {
-        text.push_str("\nNot decided about in this build:\n");
+        text.push_str(
+            "\nNot decided about in this build (docs/threat-model.md explains the words):\n",
+        );
         for one in &own.unmediated {
             text.push_str(&format!("  {}\n", printable(one)));
         }
@@ -190,5 +219,12 @@ mod tests {
 
         assert_eq!(answer.exit, Exit::NotRunning);
         assert!(answer.text.starts_with("The daemon is not running"));
+        // nothing is pinned under this root
+        assert!(answer.text.contains("NOT_ATTACHED"), "{}", answer.text);
+        assert_eq!(answer.json["requirements_met"]["network"], false);
+
+        fs::create_dir_all(paths.bpffs.join("links")).unwrap();
+        let pinned = run(&paths).unwrap();
+        assert!(!pinned.text.contains("NOT_ATTACHED"), "{}", pinned.text);
     }
 }

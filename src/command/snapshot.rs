@@ -28,5 +28,19 @@ pub(super) fn artifacts(error: control::Error, paths: &Paths) -> Result<Vec<List
         .ok_or_else(|| error.into())
 }
 
+/// Whether nothing is pinned in the kernel, so that nothing is enforced without the daemon. Who may not look
+/// does not know it.
+pub(super) fn is_unpinned(paths: &Paths) -> bool {
+    matches!(paths.bpffs.join("links").try_exists(), Ok(false))
+}
+
 /// Said before what is shown from it.
-pub(super) const NOTE: &str = "The daemon is not running. When it last was, this was in force and still is if the machine was\nnot rebooted since:\n\n";
+pub(super) fn note(paths: &Paths) -> &'static str {
+    if is_unpinned(paths) {
+        "The daemon is not running, and nothing of it is left in the kernel: nothing is enforced. When it\n\
+         last was, this was in force:\n\n"
+    } else {
+        "The daemon is not running. When it last was, this was in force and still is if the machine was\n\
+         not rebooted since:\n\n"
+    }
+}

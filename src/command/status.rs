@@ -23,7 +23,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
             let counts = counts(&artifacts);
             let text = format!(
                 "{}{}",
-                snapshot::NOTE,
+                snapshot::note(paths),
                 pairs(&[("Artifacts", count(&counts))])
             );
             let json = serde_json::json!({ "running": false, "artifacts": counts });

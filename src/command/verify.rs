@@ -97,6 +97,11 @@ pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Chec
 
 /// The bytes of a file, none of them if it is too large to be an artifact.
 fn read(path: &Path) -> Result<(Vec<u8>, Option<FileProblem>), Error> {
+    if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(Error::Unfit {
+            message: format!("{path:?} is not a regular file"),
+        });
+    }
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(MAX_SIZE + 1).read_to_end(&mut bytes))
