@@ -157,14 +157,14 @@ fn each_decision_is_one_line_under_its_code() {
     succeeds("cartouche forget journal");
     let forgotten = told(&start, "CART-104 forget noted", &["artifact=journal "]);
 
-    for (line, code, outcome) in [
-        (&admitted, "CART-002", "admitted"),
-        (&denied, "CART-007", "denied"),
-        (&rejected, "CART-003", "rejected"),
-        (&revoked, "CART-101", "revoked"),
-        (&forgotten, "CART-104", "noted"),
+    for (line, priority, code, outcome) in [
+        (&admitted, "5", "CART-002", "admitted"),
+        (&denied, "4", "CART-007", "denied"),
+        (&rejected, "3", "CART-003", "rejected"),
+        (&revoked, "5", "CART-101", "revoked"),
+        (&forgotten, "5", "CART-104", "noted"),
     ] {
-        is_of_daemon(line, "5");
+        is_of_daemon(line, priority);
         is_in_log(line, code, outcome);
     }
     let text = denied["MESSAGE"].as_str().unwrap();

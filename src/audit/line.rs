@@ -29,6 +29,7 @@ const LINE: usize = 8192;
 /// The level of an event.
 pub fn level(event: &Event) -> Level {
     match event.code {
+        Code::Rejected if event.detail.as_deref() == Some("waiting") => Level::Warning,
         Code::EventsLost | Code::Rejected => Level::Error,
         Code::SinkChanged if event.detail.as_deref() == Some("failed") => Level::Error,
         Code::FileIgnored => Level::Warning,
