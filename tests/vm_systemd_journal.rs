@@ -66,6 +66,18 @@ fn journal(cursor: &str) -> Vec<Value> {
         .collect()
 }
 
+/// Admits the artifact as if it had never been there.
+fn admit() {
+    succeeds(&format!(
+        "if [ -e {POLICIES}/journal.toml ]; then
+             rm {POLICIES}/journal.toml
+             until cartouche forget journal; do sleep 0.2; done
+         fi
+         cp {ROOM}/draft {POLICIES}/journal.toml
+         until cartouche inspect journal | grep -q '^Standing *admitted'; do sleep 0.1; done"
+    ));
+}
+
 fn cursor() -> String {
     let text = succeeds("journalctl --sync && journalctl -n 1 -o json");
     let last: Value = serde_json::from_str(text.trim()).unwrap();
@@ -126,7 +138,7 @@ fn each_decision_is_one_line_under_its_code() {
     in_a_guest!();
     let start = cursor();
 
-    succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
+    admit();
     let admitted = told(
         &start,
         "CART-002 admission admitted",
@@ -191,7 +203,7 @@ fn levels_tell_what_needs_attention() {
     in_a_guest!();
     let start = cursor();
 
-    succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
+    admit();
     told(
         &start,
         "CART-002 admission admitted",
@@ -231,14 +243,7 @@ fn levels_tell_what_needs_attention() {
 #[test]
 fn a_name_with_a_line_in_it_forges_none() {
     in_a_guest!();
-    let before = cursor();
-    succeeds(&format!("rm -f {POLICIES}/journal.toml"));
-    succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
-    told(
-        &before,
-        "CART-002 admission admitted",
-        &["artifact=journal"],
-    );
+    admit();
     let start = cursor();
     let forged = "CART-002 admission admitted artifact=forged seq=1";
     let path = format!("{ROOM}/x\n{forged}");
@@ -288,8 +293,7 @@ fn verdict_on(files: &[String], change: impl Fn()) -> String {
 #[test]
 fn the_chain_holds_across_rotations_and_shows_every_change() {
     in_a_guest!();
-    succeeds(&format!("cp {ROOM}/draft {POLICIES}/journal.toml"));
-    succeeds("until cartouche inspect journal | grep -q '^Standing *admitted'; do sleep 0.1; done");
+    admit();
     succeeds(&format!(
         "cd {ROOM} && for i in $(seq 7); do list=$(seq -s ' ' ${{i}}00 ${{i}}99); \
          for n in $list; do echo x >f$n; done; \
