@@ -380,6 +380,8 @@ async fn attend(
                 node.compare_config(now.map(|loaded| loaded.config));
                 node.reread_site();
                 settle(node, &mut watch, &mut clock);
+                // what the kernel holds is read back now, too
+                clock.minute = Instant::now();
             }
             Wake::Signal(signal) => {
                 let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -19,13 +19,14 @@ use cartouche::event::{Code, Outcome as Ending};
 use cartouche::posture::{Blocker, ReasonCode, Report, RuntimeState};
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, Tool};
+use rustix::process::Signal;
 
 const REPORT: &str = "/var/lib/cartouche/capabilities.json";
 const LOG: &str = "/var/lib/cartouche/audit.jsonl";
 const CANARY: &str = "/usr/libexec/cartouche/canary";
 const DROP_IN: &str = "/etc/cartouche/cartouche.toml.d";
 
-/// Plans are read back once a minute.
+/// Plans are read back once a minute, and when the daemon is told to read everything again.
 const READ_BACK: Duration = Duration::from_secs(150);
 
 fn codes(report: &Report) -> Vec<ReasonCode> {
@@ -319,6 +320,7 @@ fn tampered(daemon: &Daemon, tool: &Tool, what: &str, harm: impl Fn(), heal: imp
     enforces(daemon);
     assert_eq!(tool.reads("other"), Refused, "{what}");
     harm();
+    daemon.signal(Signal::HUP);
 
     let begun = Instant::now();
     let report = loop {
@@ -336,6 +338,7 @@ fn tampered(daemon: &Daemon, tool: &Tool, what: &str, harm: impl Fn(), heal: imp
     );
     assert!(!report.requirements_met.exec_identity, "{what}");
     heal();
+    daemon.signal(Signal::HUP);
     let begun = Instant::now();
     while daemon.report().runtime_state != RuntimeState::Enforce {
         assert!(
@@ -650,7 +653,7 @@ fn a_reload_says_what_a_changed_configuration_takes_and_what_is_wrong_with_it() 
     let reload = |text: &str, word: &str| {
         let mark = daemon.audit.mark();
         fs::write(&file, text).unwrap();
-        daemon.signal(rustix::process::Signal::HUP);
+        daemon.signal(Signal::HUP);
         daemon.audit.tells_that(mark, word, |event| {
             event.code == Code::FileIgnored
                 && event.detail.as_deref() == Some("configuration")
@@ -669,7 +672,7 @@ fn a_reload_says_what_a_changed_configuration_takes_and_what_is_wrong_with_it() 
     assert_eq!(tool.reads("other"), Refused);
 
     fs::remove_file(&file).unwrap();
-    daemon.signal(rustix::process::Signal::HUP);
+    daemon.signal(Signal::HUP);
     enforces(&daemon);
 }
 
@@ -682,7 +685,7 @@ fn a_broken_scope_degrades_at_once_and_a_start_with_it_keeps_what_was_known() {
     let kept = fs::read(SCOPE).ok();
 
     fs::write(SCOPE, "nonsense = 1\n").unwrap();
-    daemon.signal(rustix::process::Signal::HUP);
+    daemon.signal(Signal::HUP);
 
     let report = says(&daemon, ReasonCode::UpdateFailed);
     assert_eq!(report.runtime_state, RuntimeState::Degraded);

@@ -153,8 +153,9 @@ impl Tool {
              done\n\
              echo $n $through $lost"
         );
-        let child = Command::new(&self.path)
-            .args(["-c", &script])
+        // the daemon goes first where they share one processor: it sleeps often enough
+        let child = Command::new("nice")
+            .args(["-n", "19", &self.path, "-c", &script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
