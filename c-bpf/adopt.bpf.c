@@ -78,6 +78,17 @@ int adopt(struct bpf_iter__task *ctx)
  */
 struct identity identified = {};
 
+/*
+ * Not the task's own scratch: this program may sleep, also while it makes a storage, and on 6.1
+ * every other task on that CPU finds its storage unreadable meanwhile, which denies.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct scratch);
+} identify_scratch SEC(".maps");
+
 struct identify_request {
 	__s32 fd;
 };
@@ -92,7 +103,7 @@ int identify(struct identify_request *request)
 	struct file *file = NULL;
 	struct inode *inode;
 	struct location where;
-	__u32 leaf = 0;
+	__u32 leaf = 0, zero = 0;
 	int at;
 
 	identified.error = -EBADF;
@@ -111,7 +122,7 @@ int identify(struct identify_request *request)
 	identified.magic = BPF_CORE_READ(inode, i_sb, s_magic);
 	identified.writers = BPF_CORE_READ(inode, i_writecount.counter);
 	identified.error = -ENOMEM;
-	scratch = scratch_of_current();
+	scratch = bpf_map_lookup_elem(&identify_scratch, &zero);
 	if (!scratch)
 		return 0;
 	where = location_of(&file->f_path);

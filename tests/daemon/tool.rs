@@ -155,7 +155,7 @@ impl Tool {
         );
         // the daemon goes first where they share one processor: it sleeps often enough
         let child = Command::new("nice")
-            .args(["-n", "19", &self.path, "-c", &script])
+            .args(["-n", "5", &self.path, "-c", &script])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
