@@ -79,7 +79,9 @@ fn admit() {
 }
 
 fn cursor() -> String {
-    let text = succeeds("journalctl --sync && journalctl -n 1 -o json");
+    // the unit's own: what the kernel says comes with another clock
+    let text =
+        succeeds("journalctl --sync && journalctl -n 1 -o json _SYSTEMD_UNIT=cartouched.service");
     let last: Value = serde_json::from_str(text.trim()).unwrap();
     last["__CURSOR"].as_str().unwrap().to_owned()
 }
