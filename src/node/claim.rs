@@ -82,7 +82,7 @@ impl Node {
             .collect()
     }
 
-    fn device_now(&self, path: &str) -> u32 {
+    pub(super) fn device_now(&self, path: &str) -> u32 {
         self.device(path).unwrap_or_else(|| device_of(path))
     }
 

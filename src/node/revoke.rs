@@ -8,7 +8,6 @@ use crate::event::{Code, Event, Outcome};
 use crate::registry::Entry;
 
 use super::admit::executable_paths;
-use super::claim::device_of;
 use super::{Error, Node, now_unix};
 
 /// Seconds until a mode that could not be ended is tried again.
@@ -80,7 +79,7 @@ impl Node {
             if taken.contains(path) {
                 continue;
             }
-            let dev = self.device(path).unwrap_or_else(|| device_of(path));
+            let dev = self.device_now(path);
             self.kernel.claim(dev, path, slot)?;
             claims.insert((dev, path.clone()));
         }
