@@ -468,6 +468,19 @@ fn a_canary_that_is_not_refused_degrades_and_lets_no_daemon_start() {
     enforces(&daemon);
 }
 
+/// Tries until nobody runs the file: while somebody does, the kernel refuses by itself.
+fn opened_for_writing(path: &str) -> std::io::Result<fs::File> {
+    loop {
+        let opened = fs::OpenOptions::new().append(true).open(path);
+        match &opened {
+            Err(error) if error.raw_os_error() == Some(libc::ETXTBSY) => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            _ => return opened,
+        }
+    }
+}
+
 #[test]
 fn what_strangers_do_with_the_canary_is_audited() {
     daemon::require_lsm!();
@@ -478,13 +491,10 @@ fn what_strangers_do_with_the_canary_is_audited() {
     fs::copy(CANARY, copy).unwrap();
     let mark = daemon.audit.mark();
 
-    let refused = fs::OpenOptions::new()
-        .append(true)
-        .open(CANARY)
-        .unwrap_err();
+    let refused = opened_for_writing(CANARY).unwrap_err();
 
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
-    assert!(fs::OpenOptions::new().append(true).open(copy).is_ok());
+    assert!(opened_for_writing(copy).is_ok());
     let told = daemon.audit.tells_that(mark, "the writing", |event| {
         let by = event.runtime.as_ref();
         by.is_some_and(|one| one.operation == "write-executable" && one.object == CANARY)
