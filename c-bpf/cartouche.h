@@ -12,6 +12,12 @@
 #define WALK_MAX 4096
 /* Bytes of a path that rules can see; a rule of 255 bytes and its NUL. */
 #define RULE_MAX 256
+/*
+ * Bytes of a key in a plan's first trie, which holds nearly all rules; longer ones lie in a second
+ * one. A node of the first fits into 192 bytes, an intermediate one into 96: that is most of an
+ * artifact's memory in the kernel.
+ */
+#define RULE_SHORT 48
 /* Bytes of a file name in the claims' first filter; longer names are cut on both sides. */
 #define CLAIM_NAME_MAX 60
 /* Artifacts known in one boot; slot 0 is "outside". */
@@ -90,16 +96,17 @@ enum slot_mode {
 
 /* Powers of a plan that are one bit. */
 #define PLAN_CODE_GENERATE 1u
-#define PLAN_NET_ANY 2u /* some net:* capability: may bind port 0 */
-#define PLAN_UDP 4u	/* some udp endpoint: may create datagram sockets */
-#define SLOT_HAD_UDP 8u /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
+#define PLAN_NET_ANY 2u	    /* some net:* capability: may bind port 0 */
+#define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
+#define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
+#define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 
 /* Written with one 8-byte store, so no task ever sees half of it. */
 struct slot {
 	__u8 state;  /* enum slot_state */
 	__u8 mode;   /* enum slot_mode */
 	__u16 flags; /* PLAN_* */
-	__u32 plan;  /* index into file_rules and net_ranges */
+	__u32 plan;  /* index into file_rules, long_file_rules and net_ranges */
 };
 
 enum right {
@@ -114,8 +121,13 @@ enum right {
 	RIGHTS = 8,
 };
 
-/* Key of a plan's path trie: the bytes of the path; an exact rule includes the NUL. */
-struct file_key {
+/* Key of a plan's tries of paths: the bytes of the path; an exact rule includes the NUL. */
+struct short_key {
+	__u32 prefixlen; /* bits */
+	__u8 path[RULE_SHORT];
+};
+
+struct long_key {
 	__u32 prefixlen; /* bits */
 	__u8 path[RULE_MAX];
 };
@@ -125,7 +137,8 @@ struct file_key {
 /*
  * One node: the rights of everything whose longest match it is, folded from all patterns that cover
  * it. `near`: nothing below the last component follows; `deep`: a slash follows. 0 denies, else the
- * number of the rule that allows. Counters sit beside, so a check counts without another lookup.
+ * number of the rule that allows. Counters sit beside, so a check counts without another lookup;
+ * they wrap, and the daemon reads them every minute.
  */
 struct file_rule {
 	__u16 near[RIGHTS];
@@ -136,8 +149,8 @@ struct file_rule {
 	__u8 flags;	 /* NODE_* */
 	__u8 length;	 /* bytes of the key, less one: 0 means 1 */
 	__u8 pad[3];
-	__u64 near_used[RIGHTS];
-	__u64 deep_used[RIGHTS];
+	__u32 near_used[RIGHTS];
+	__u32 deep_used[RIGHTS];
 };
 
 enum net_direction {
@@ -291,6 +304,7 @@ _Static_assert(sizeof(struct slot) == 8, "a slot is swapped with one store");
 _Static_assert(sizeof(struct subject_key) == 16, "no padding in a key");
 _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
-_Static_assert(sizeof(struct file_key) == 4 + RULE_MAX, "no padding in a key");
+_Static_assert(sizeof(struct short_key) == 4 + RULE_SHORT, "no padding in a key");
+_Static_assert(sizeof(struct long_key) == 4 + RULE_MAX, "no padding in a key");
 
 #endif

@@ -9,11 +9,11 @@
 
 /* Plan -> trie of paths. A plan is filled before its number enters `slots`, and never changed
  * after. */
-struct path_trie {
+struct short_trie {
 	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1);
-	__uint(key_size, sizeof(struct file_key));
+	__uint(key_size, sizeof(struct short_key));
 	__uint(value_size, sizeof(struct file_rule));
 };
 
@@ -22,8 +22,25 @@ struct {
 	__uint(max_entries, PLANS_MAX);
 	__type(key, __u32);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
-	__array(values, struct path_trie);
+	__array(values, struct short_trie);
 } file_rules SEC(".maps");
+
+/* The same for rules that are longer; only of plans with PLAN_LONG_RULES. */
+struct long_trie {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(struct long_key));
+	__uint(value_size, sizeof(struct file_rule));
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, PLANS_MAX);
+	__type(key, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+	__array(values, struct long_trie);
+} long_file_rules SEC(".maps");
 
 #define BIT(n) (1u << (n))
 
@@ -51,19 +68,31 @@ static __always_inline bool on_devpts(__u64 dentry)
 	return BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) == DEVPTS_SUPER_MAGIC;
 }
 
+/* The longest match: whatever the second trie has is longer than all that the first one has. */
 static __always_inline struct file_rule *find_rule(const struct bearer *bearer,
 						   struct scratch *scratch, __u32 at)
 {
 	__u32 plan = bearer->plan;
-	void *trie = bpf_map_lookup_elem(&file_rules, &plan);
-	struct file_key *key;
+	struct file_rule *rule;
+	struct long_key *key;
+	void *trie;
 
-	if (!trie)
-		return NULL;
 	at &= WALK_MAX - 1;
 	/* 4 bytes before the path: in head[] or in path[] itself */
 	key = (void *)&scratch->path[at] - sizeof(__u32);
-	key->prefixlen = RULE_MAX * 8;
+	if (bearer->flags & PLAN_LONG_RULES && WALK_MAX - at > RULE_SHORT) {
+		trie = bpf_map_lookup_elem(&long_file_rules, &plan);
+		if (!trie)
+			return NULL;
+		key->prefixlen = RULE_MAX * 8;
+		rule = bpf_map_lookup_elem(trie, key);
+		if (rule)
+			return rule;
+	}
+	trie = bpf_map_lookup_elem(&file_rules, &plan);
+	if (!trie)
+		return NULL;
+	key->prefixlen = RULE_SHORT * 8;
 	return bpf_map_lookup_elem(trie, key);
 }
 

@@ -4,13 +4,15 @@
 mod gate;
 mod identity;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::artifact::capability::{Capability, CapabilityName};
 use crate::artifact::digest::sha256_hex;
-use crate::artifact::draft::{claimed_id, claimed_paths};
+use crate::artifact::draft::Claimed;
 use crate::artifact::problem::Problems;
 use crate::artifact::profile::ProfileSet;
 use crate::artifact::scope::Scope;
@@ -77,20 +79,7 @@ impl Inputs {
     ///
     /// Of the admitted set only what this artifact can collide with, so that the size of a decision's
     /// record does not grow with their number.
-    pub fn parts(&self) -> BTreeMap<String, Vec<u8>> {
-        let claimed = claimed_paths(&self.document);
-        let id = claimed_id(&self.document);
-        let rivals: BTreeMap<_, _> = self
-            .admitted
-            .iter()
-            .filter(|(other, summary)| {
-                summary.file == self.name
-                    || Some(*other) == id.as_ref()
-                    || claimed
-                        .iter()
-                        .any(|path| summary.executables.contains(path))
-            })
-            .collect();
+    pub fn parts(&self) -> BTreeMap<String, Part<'_>> {
         let file = (
             &self.name,
             &self.file_problem,
@@ -98,18 +87,21 @@ impl Inputs {
             &self.site_grants,
         );
         let mut parts = BTreeMap::from([
-            ("document".to_owned(), self.document.clone()),
-            ("file".to_owned(), json(&file)),
-            ("scope".to_owned(), self.scope.source.clone().into_bytes()),
-            ("executables".to_owned(), json(&self.executables)),
-            ("node".to_owned(), json(&self.node)),
-            ("admitted".to_owned(), json(&rivals)),
-            ("options".to_owned(), json(&self.options)),
+            ("document".to_owned(), Part::of(self.document.as_slice())),
+            ("file".to_owned(), Part::of(json(&file))),
+            (
+                "scope".to_owned(),
+                Part::hashed(&self.scope.source, &self.scope.sha256),
+            ),
+            ("executables".to_owned(), Part::of(json(&self.executables))),
+            ("node".to_owned(), Part::of(json(&self.node))),
+            ("admitted".to_owned(), Part::of(json(&self.rivals()))),
+            ("options".to_owned(), Part::of(json(&self.options))),
         ]);
         for (name, profile) in self.profiles.iter() {
             parts.insert(
                 format!("profile.{name}"),
-                profile.source.clone().into_bytes(),
+                Part::hashed(&profile.source, &profile.sha256),
             );
         }
         parts
@@ -119,8 +111,46 @@ impl Inputs {
     pub fn hashes(&self) -> BTreeMap<String, String> {
         self.parts()
             .into_iter()
-            .map(|(name, bytes)| (name, sha256_hex(&bytes)))
+            .map(|(name, part)| (name, part.sha256.into_owned()))
             .collect()
+    }
+
+    /// What is admitted and could be in the way of this artifact.
+    fn rivals(&self) -> BTreeMap<&String, &AdmittedSummary> {
+        let claimed = Claimed::of(&self.document);
+        self.admitted
+            .iter()
+            .filter(|(id, summary)| {
+                let paths = |path: &str| summary.executables.contains(path);
+                claimed.is_rival_of(&self.name, (id, &summary.file), paths)
+            })
+            .collect()
+    }
+}
+
+/// One input of a decision.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part<'i> {
+    pub bytes: Cow<'i, [u8]>,
+    /// Of the bytes, in hex.
+    pub sha256: Cow<'i, str>,
+}
+
+impl<'i> Part<'i> {
+    pub fn of(bytes: impl Into<Cow<'i, [u8]>>) -> Self {
+        let bytes = bytes.into();
+        Self {
+            sha256: sha256_hex(&bytes).into(),
+            bytes,
+        }
+    }
+
+    /// A text whose hash is known already.
+    fn hashed(text: &'i str, sha256: &'i str) -> Self {
+        Self {
+            bytes: text.as_bytes().into(),
+            sha256: sha256.into(),
+        }
     }
 }
 
@@ -190,6 +220,8 @@ pub struct Node {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Decision {
     pub verdict: Verdict,
+    /// The id that the artifact claims, if it has the form of one.
+    pub id: Option<String>,
     /// In the order of the gate's steps.
     pub events: Vec<Event>,
     /// Executables that run for nobody unless this artifact admits them; none that the scope excludes.
@@ -221,8 +253,8 @@ pub struct BoundExecutable {
 /// A capability in force and where it came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectiveCapability {
-    /// Never a profile.
-    pub capability: Capability,
+    /// Never a profile. Those of one profile are shared by all artifacts that name it.
+    pub capability: Arc<Capability>,
     /// `profile:NAME`, or the capability's own name.
     pub origin: String,
 }

@@ -32,6 +32,9 @@ use crate::watch::Watch;
 /// How often the canary flies, every plan is read back and the report is renewed.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// Between two steps of reading back, in which everything else has its turn.
+const PAUSE: Duration = Duration::from_millis(1);
+
 /// How often the head of the audit chain and the use of rules are written down.
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -336,6 +339,8 @@ enum Wake {
 struct Clock {
     minute: Instant,
     hour: Instant,
+    /// Whether the minute's reading back is under way.
+    reading_back: bool,
     canary_due: Option<Instant>,
     report_due: Option<Instant>,
     canary: Option<(CanaryRun, Async<OwnedFd>)>,
@@ -353,6 +358,7 @@ async fn attend(
     let mut clock = Clock {
         minute: Instant::now() + MINUTE,
         hour: Instant::now() + HOUR,
+        reading_back: false,
         canary_due: Some(Instant::now() + SOON),
         report_due: None,
         canary: None,
@@ -436,15 +442,20 @@ fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
         clock.report_due = None;
         node.publish();
         node.save();
+        bpf::release_memory();
     }
     if now >= clock.minute {
         clock.minute = now + MINUTE;
-        node.drain();
-        node.account_all();
-        node.feed_uses();
-        node.verify_all();
-        node.publish();
-        clock.canary_due = Some(now);
+        node.begin_read_back();
+        clock.reading_back = true;
+    }
+    if clock.reading_back {
+        node.read_some_back();
+        if !node.is_reading_back() {
+            clock.reading_back = false;
+            node.publish();
+            clock.canary_due = Some(now);
+        }
     }
     if now >= clock.hour {
         clock.hour = now + HOUR;
@@ -519,6 +530,7 @@ fn next_alarm(node: &Node, watch: &Watch, clock: &Clock) -> Instant {
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let canary_due = clock.canary_due.filter(|_| clock.canary.is_none());
     [
+        clock.reading_back.then(|| Instant::now() + PAUSE),
         watch.due(),
         node.next_due(),
         canary_due,

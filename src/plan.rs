@@ -61,13 +61,16 @@ pub struct Plan {
     pub rules: Vec<Rule>,
 }
 
+/// The origin of what no envelope has to say.
+pub const IMPLIED: &str = "implied";
+
 /// One declared line of an envelope, as audit lines and counters name it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub capability: CapabilityName,
     /// The path or endpoint.
     pub text: String,
-    /// Where it came from: the capability itself, a profile, or `implied`.
+    /// Where it came from: the capability itself, a profile, or [`IMPLIED`].
     pub origin: String,
 }
 
@@ -136,6 +139,11 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
+/// Whether a key lies in the second trie of a plan.
+pub fn is_long(key: &[u8]) -> bool {
+    key.len() > sys::RULE_SHORT as usize
+}
+
 /// One capability and the numbers of its rules.
 struct Numbered {
     capability: Capability,
@@ -170,6 +178,9 @@ impl Plan {
             plan.files.insert(key, node);
         }
         plan.mark_ancestors(&numbered);
+        if plan.files.keys().any(|key| is_long(key)) {
+            plan.flags |= sys::PLAN_LONG_RULES as u16;
+        }
         Ok(plan)
     }
 
@@ -275,7 +286,7 @@ fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capab
     let mut all: Vec<(Capability, String)> = effective
         .capabilities
         .iter()
-        .map(|entry| (entry.capability.clone(), entry.origin.clone()))
+        .map(|entry| ((*entry.capability).clone(), entry.origin.clone()))
         .collect();
     let devices = IMPLIED_DEVICES.iter().map(|path| (*path).to_owned());
     let code: BTreeSet<String> = effective
@@ -297,7 +308,7 @@ fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capab
             .iter()
             .filter_map(|path| Pattern::parse(path).ok())
             .collect();
-        all.push((capability, "implied".to_owned()));
+        all.push((capability, IMPLIED.to_owned()));
     }
     for (capability, _) in &mut all {
         if capability.name.alters_files() || capability.name == CapabilityName::IpcUnix {
@@ -449,7 +460,7 @@ mod tests {
                 .into_iter()
                 .map(|capability| EffectiveCapability {
                     origin: capability.name.to_string(),
-                    capability,
+                    capability: capability.into(),
                 })
                 .collect(),
             narrowed: Vec::new(),

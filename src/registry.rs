@@ -6,14 +6,16 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::admission::Effective;
-use crate::artifact::digest::sha256_hex;
+use crate::admission::{Effective, Part};
+use crate::artifact::capability::Capability;
 use crate::atomic_write::{self, atomic_write};
 use crate::config::Mode;
 use crate::control::Listed;
+use crate::plan::{self, Plan};
 
 /// The form of admitted.json.
 const VERSION: u32 = 1;
@@ -26,6 +28,9 @@ pub struct Registry {
     pub listed: Vec<Listed>,
     /// By id: admitted and revoked artifacts.
     pub artifacts: BTreeMap<String, Entry>,
+    /// What profiles mean, each once in memory.
+    #[serde(skip)]
+    shared: BTreeSet<Arc<Capability>>,
 }
 
 /// One artifact that was admitted.
@@ -45,6 +50,13 @@ pub struct Entry {
     pub revoked: bool,
     /// Claimed paths with the s_dev that they were claimed on.
     pub claims: BTreeSet<(u32, String)>,
+}
+
+impl Entry {
+    /// What the kernel is to hold for it.
+    pub fn plan(&self) -> Result<Plan, plan::Error> {
+        Plan::compile(&self.effective, &self.loaders)
+    }
 }
 
 /// Why the registry cannot be kept.
@@ -112,6 +124,7 @@ impl Registry {
             version: VERSION,
             listed: Vec::new(),
             artifacts: BTreeMap::new(),
+            shared: BTreeSet::new(),
         };
         let bytes = match fs::read(path) {
             Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(empty),
@@ -121,17 +134,28 @@ impl Registry {
             }
             Ok(bytes) => bytes,
         };
-        let registry: Self = serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
-            path: path.to_owned(),
-            source,
-        })?;
+        let mut registry: Self =
+            serde_json::from_slice(&bytes).map_err(|source| Error::Malformed {
+                path: path.to_owned(),
+                source,
+            })?;
         if registry.version != VERSION {
             return Err(Error::OtherVersion {
                 path: path.to_owned(),
                 version: registry.version,
             });
         }
+        for entry in registry.artifacts.values_mut() {
+            share(&mut registry.shared, &mut entry.effective);
+        }
         Ok(registry)
+    }
+
+    /// Puts an artifact in, in place of what was there under its id.
+    pub fn insert(&mut self, id: &str, mut entry: Entry) {
+        self.shared.retain(|one| Arc::strong_count(one) > 1);
+        share(&mut self.shared, &mut entry.effective);
+        self.artifacts.insert(id.to_owned(), entry);
     }
 
     pub fn save(&self, path: &Path) -> Result<(), Error> {
@@ -140,11 +164,28 @@ impl Registry {
     }
 }
 
+/// Lets the capabilities that come from profiles be those that are `shared`.
+fn share(shared: &mut BTreeSet<Arc<Capability>>, effective: &mut Effective) {
+    for one in &mut effective.capabilities {
+        if !one.origin.starts_with("profile:") {
+            continue;
+        }
+        match shared.get(&one.capability) {
+            Some(same) => one.capability = Arc::clone(same),
+            None => {
+                shared.insert(Arc::clone(&one.capability));
+            }
+        }
+    }
+}
+
 /// The bytes that decisions were made from, each once, named by its SHA-256.
 #[derive(Debug)]
 pub struct Inputs {
     directory: PathBuf,
     known: BTreeSet<String>,
+    /// By SHA-256: what is not on the disk yet.
+    unstored: BTreeMap<String, Vec<u8>>,
 }
 
 impl Inputs {
@@ -152,23 +193,36 @@ impl Inputs {
         Self {
             directory: state.join("inputs"),
             known: BTreeSet::new(),
+            unstored: BTreeMap::new(),
         }
     }
 
-    /// Stores what is not there yet.
-    pub fn store<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]>) -> Result<(), Error> {
-        if !self.directory.exists() {
+    /// Keeps what was not there before, until [`Inputs::store`] writes it.
+    pub fn take<'a>(&mut self, parts: impl IntoIterator<Item = Part<'a>>) {
+        for part in parts {
+            if !self.known.contains(part.sha256.as_ref()) {
+                self.unstored
+                    .entry(part.sha256.into_owned())
+                    .or_insert_with(|| part.bytes.into_owned());
+            }
+        }
+    }
+
+    /// Writes what was taken, durably. What could not be written is tried again by the next call.
+    pub fn store(&mut self) -> Result<(), Error> {
+        if !self.unstored.is_empty() {
             fs::create_dir_all(&self.directory).map_err(|source| Error::Unreadable {
                 path: self.directory.clone(),
                 source,
             })?;
         }
-        for bytes in parts {
-            let name = sha256_hex(bytes);
-            let path = self.directory.join(&name);
-            if self.known.insert(name) && !path.exists() {
-                atomic_write(&path, bytes, 0o600).map_err(|source| Error::Unwritable { source })?;
+        while let Some(entry) = self.unstored.first_entry() {
+            let path = self.directory.join(entry.key());
+            if !path.exists() {
+                atomic_write(&path, entry.get(), 0o600)
+                    .map_err(|source| Error::Unwritable { source })?;
             }
+            self.known.insert(entry.remove_entry().0);
         }
         Ok(())
     }
@@ -177,6 +231,7 @@ impl Inputs {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::artifact::digest::sha256_hex;
 
     #[test]
     fn a_damaged_registry_is_an_error_and_a_missing_one_is_empty() {
@@ -195,7 +250,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut inputs = Inputs::new(dir.path());
 
-        inputs.store([b"a".as_slice(), b"a", b"b"]).unwrap();
+        inputs.take([b"a", b"a", b"b"].map(|bytes| Part::of(bytes.as_slice())));
+        inputs.store().unwrap();
 
         let stored = fs::read(dir.path().join("inputs").join(sha256_hex(b"a"))).unwrap();
         assert_eq!(stored, b"a");

@@ -574,6 +574,72 @@ fn a_path_longer_than_a_rule_matches_no_rule_of_its_beginning() {
 }
 
 #[test]
+fn rules_of_all_lengths_decide_alike() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        // shorter ones lie in a plan's first trie, longer ones in its second
+        let short = sys::RULE_SHORT as usize;
+        for length in short - 3..=short + 3 {
+            let base = format!("{room}/{}", "n".repeat(length - room.len() - 1));
+            fs::create_dir_all(format!("{base}/d")).unwrap();
+            for file in ["x", "y", "d/z"] {
+                fs::write(format!("{base}/{file}"), "").unwrap();
+            }
+            fs::write(format!("{base}x"), "").unwrap();
+            for (rules, may, may_not) in [
+                ("B/x", "B/x", "B/y, open-read Bx, open-read B"),
+                ("B", "B", "Bx, open-read B/x"),
+                ("B*", "Bx, open-read B", "B/x"),
+                (
+                    "B/*",
+                    "B/x, open-read B/d",
+                    "B/d/z, open-read B, open-read Bx",
+                ),
+                ("B/**", "B, open-read B/d/z", "Bx"),
+                (
+                    "R/** except B/**",
+                    "Bx, open-read R",
+                    "B/x, open-read B, open-read B/d/z",
+                ),
+                (
+                    "R/** except B/d/**",
+                    "B/x, open-read Bx",
+                    "B/d/z, open-read B/d",
+                ),
+                (
+                    "R/** except B/*",
+                    "B, open-read B/d/z",
+                    "B/x, open-read B/y",
+                ),
+            ] {
+                let filled = |text: &str| text.replace('B', &base).replace("R", &room);
+                let subject = guest.subject(&format!("fs:read {}", filled(rules)));
+
+                subject.may(&filled(&format!("open-read {may}")));
+                subject.may_not(&filled(&format!("open-read {may_not}")));
+            }
+        }
+    });
+}
+
+#[test]
+fn rules_of_all_lengths_count() {
+    guest::run(|guest| {
+        let room = guest.files(&["a/"]);
+        let long = format!("{room}/a/{}", "n".repeat(sys::RULE_SHORT as usize));
+        fs::write(&long, "").unwrap();
+        let subject = guest.subject(&format!("fs:read {room}/a {long}"));
+
+        subject.may(&format!(
+            "open-read {long}, open-read {room}/a, open-read {long}"
+        ));
+
+        assert_eq!(subject.uses(&format!("fs:read {room}/a")), 1);
+        assert_eq!(subject.uses(&format!("fs:read {long}")), 2);
+    });
+}
+
+#[test]
 fn a_name_may_hold_any_byte() {
     guest::run(|guest| {
         let room = guest.files(&["yes/", "no/"]);

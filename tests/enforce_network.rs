@@ -8,7 +8,7 @@ mod guest;
 use std::net::{TcpListener, TcpStream, UdpSocket};
 
 use cartouche::bpf::sys::operation;
-use cartouche::enforcer::{Kernel, SlotState};
+use cartouche::enforcer::{Kernel, Mode, SlotState};
 use guest::USERS;
 
 const CONNECT: u32 = operation::OP_NET_CONNECT.0;
@@ -426,7 +426,7 @@ fn accepting_is_asked_again() {
             let acts = format!("accept-after 127.0.0.1:{port} {gate}");
             let mut running = subject.spawn(&acts);
             assert_eq!(running.line(), "listening");
-            subject.changes_to("profile:base", cartouche::enforcer::Mode::Enforce);
+            subject.changes_to("profile:base", Mode::Enforce);
             let _second = TcpStream::connect(("127.0.0.1", port)).unwrap();
             std::fs::write(&gate, "").unwrap();
 
@@ -563,6 +563,32 @@ fn rules_of_endpoints_count_each_use_once() {
 
         let uses = rules.map(|rule| subject.uses(&format!("net:connect {rule}")));
         assert_eq!(uses, [2, 1, 1]);
+    });
+}
+
+#[test]
+fn what_was_staged_and_never_used_is_granted_to_nobody() {
+    guest::run(|guest| {
+        let server = Server::start();
+        let port = server.port;
+        let subject = guest.subject("net:connect tcp://127.0.0.1:1");
+        let single = format!("net:connect tcp://127.0.0.1:{port}");
+        let range = format!("net:connect tcp://127.0.0.0/8:{port}");
+        // as a daemon leaves it that is killed between staging and swapping; the next takes this number
+        for left in [&single, &range] {
+            let next = guest.number() + 1;
+            let kernel = guest.kernel.borrow();
+            let plan = guest::plan_of(&subject.path, &guest::toml(left));
+            kernel.stage(next, &plan).unwrap();
+            kernel.remove_unused().unwrap();
+            drop(kernel);
+
+            subject.changes_to("net:connect tcp://127.0.0.1:1", Mode::Enforce);
+
+            subject.may_not(&format!("connect tcp 127.0.0.1:{port}"));
+            subject.changes_to(left, Mode::Enforce);
+            subject.may(&format!("connect tcp 127.0.0.1:{port}"));
+        }
     });
 }
 

@@ -16,6 +16,7 @@ use cartouche::config::Mode as Asked;
 use cartouche::control::Standing::{Admitted, Rejected, Waiting};
 use cartouche::enforcer::{Identity, Kernel, Mode, PIN_ROOT, SlotState};
 use cartouche::event::{Code, Outcome as Ending};
+use cartouche::plan::{FileNode, SingleEndpoint};
 use cartouche::posture::{Blocker, ReasonCode, Report, RuntimeState};
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, Tool};
@@ -383,7 +384,7 @@ fn tables_that_were_tampered_with_are_seen() {
     let effective = serde_json::from_value(entry["effective"].clone()).unwrap();
     let loaders = serde_json::from_value(entry["loaders"].clone()).unwrap();
     let plan = cartouche::plan::Plan::compile(&effective, &loaders).unwrap();
-    assert!(kernel.verify(slot, number, &plan).unwrap());
+    assert!(kernel.read_back(slot, number, &plan).unwrap().equal);
 
     // seen as soon as anything is reported
     tampered(
@@ -391,12 +392,16 @@ fn tables_that_were_tampered_with_are_seen() {
         &tool,
         "the mode",
         || {
-            kernel.commit(slot, number, &plan, Mode::Audit).unwrap();
+            kernel
+                .commit(slot, number, plan.flags, Mode::Audit)
+                .unwrap();
             assert_eq!(tool.reads("other"), Done);
             daemon.settles();
         },
         || {
-            kernel.commit(slot, number, &plan, Mode::Enforce).unwrap();
+            kernel
+                .commit(slot, number, plan.flags, Mode::Enforce)
+                .unwrap();
             daemon.settles();
         },
     );
@@ -409,7 +414,9 @@ fn tables_that_were_tampered_with_are_seen() {
             daemon.settles();
         },
         || {
-            kernel.commit(slot, number, &plan, Mode::Enforce).unwrap();
+            kernel
+                .commit(slot, number, plan.flags, Mode::Enforce)
+                .unwrap();
             daemon.settles();
         },
     );
@@ -429,6 +436,28 @@ fn tables_that_were_tampered_with_are_seen() {
         },
     );
     assert_eq!(tool.reads("other"), Refused);
+    let mut wider = plan.clone();
+    wider.files.insert(b"/srv/".to_vec(), FileNode::default());
+    let mut further = plan.clone();
+    let somewhere = SingleEndpoint {
+        listen: false,
+        protocol: 6,
+        address: [0; 16],
+        port: 1,
+    };
+    further.endpoints.insert(somewhere, 1);
+    for (what, more) in [("a rule more", wider), ("an endpoint more", further)] {
+        tampered(
+            &daemon,
+            &tool,
+            what,
+            || kernel.stage(number, &more).unwrap(),
+            || {
+                kernel.retire(number, &more).unwrap();
+                kernel.stage(number, &plan).unwrap();
+            },
+        );
+    }
 }
 
 #[test]

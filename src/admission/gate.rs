@@ -2,11 +2,12 @@
 //! reports all of its problems.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::identity::{declared, examine};
 use super::{BoundExecutable, Decision, Effective, EffectiveCapability, Inputs, Verdict};
 use crate::artifact::ceiling::Ceiling;
-use crate::artifact::draft::{Draft, claimed_id, claimed_paths};
+use crate::artifact::draft::{Claimed, Draft};
 use crate::artifact::problem::{Place, Problem, Problems};
 use crate::artifact::{protected, signature};
 use crate::event::{Code, Detail, ErrorCode, Event, Outcome};
@@ -25,19 +26,20 @@ type Step<T = ()> = Result<T, Closed>;
 type Placed = (Place, EffectiveCapability);
 
 pub(super) fn decide(inputs: &Inputs) -> Decision {
-    let mut gate = Gate::new(inputs);
+    let Claimed { id, paths, .. } = Claimed::of(&inputs.document);
+    let mut gate = Gate::new(inputs, id);
     gate.submit();
     let verdict = match gate.run() {
         Ok(effective) => Verdict::Admitted(effective),
         Err(closed) => gate.reject(closed),
     };
-    let claims = claimed_paths(&inputs.document);
     // A unit cannot be told apart before it can be enforced, so claims hold everywhere.
-    let claims = claims
+    let claims = paths
         .into_iter()
         .filter(|path| gate.ceiling.allows_executable(path, false));
     Decision {
         verdict,
+        id: gate.id,
         claims: claims.collect(),
         events: gate.events,
     }
@@ -51,13 +53,13 @@ struct Gate<'i> {
 }
 
 impl<'i> Gate<'i> {
-    fn new(inputs: &'i Inputs) -> Self {
+    fn new(inputs: &'i Inputs, id: Option<String>) -> Self {
         // No signature is verified in this version, so nobody is a publisher.
         let ceiling = inputs.scope.ceiling(None, &inputs.profiles);
         Self {
             inputs,
             ceiling,
-            id: claimed_id(&inputs.document),
+            id,
             events: Vec::new(),
         }
     }
@@ -196,8 +198,11 @@ impl<'i> Gate<'i> {
                     );
                     refuse(*place, Detail::Unsupported, message);
                 }
-                let origin = origin.clone();
-                capabilities.push((*place, EffectiveCapability { capability, origin }));
+                let effective = EffectiveCapability {
+                    capability: Arc::new(capability),
+                    origin: origin.clone(),
+                };
+                capabilities.push((*place, effective));
             }
         }
         self.close_unless_empty(Code::EnvelopeInvalid, problems)?;

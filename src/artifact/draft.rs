@@ -155,41 +155,55 @@ fn require_capabilities(reader: &Reader<'_>, root: &DeTable<'_>) -> Result<(), P
     Ok(())
 }
 
-/// The canonical executable paths of anything that is TOML, whatever else is wrong with it. While the
-/// artifact is not admitted these programs do not run.
-pub fn claimed_paths(bytes: &[u8]) -> Vec<String> {
-    let Some(toml) = std::str::from_utf8(bytes)
-        .ok()
-        .and_then(|text| DeTable::parse(text).ok())
-    else {
-        return Vec::new();
-    };
-    let executables = toml
-        .get_ref()
-        .get("artifact")
-        .and_then(|artifact| artifact.get_ref().get("executable"))
-        .and_then(|executables| executables.get_ref().as_array().map(|list| list.iter()));
-    let paths: BTreeSet<String> = executables
-        .into_iter()
-        .flatten()
-        .filter_map(|executable| executable.get_ref().get("path")?.get_ref().as_str())
-        .filter(|path| Pattern::parse(path).is_ok_and(|p| p.kind() == PatternKind::Exact))
-        .map(str::to_owned)
-        .collect();
-    paths.into_iter().collect()
+/// What a file that may be an artifact lays claim to, whatever else is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Claimed {
+    /// Whether it is TOML at all; without that nothing of it is known.
+    pub parsable: bool,
+    /// The id, if it has the form of one.
+    pub id: Option<String>,
+    /// The canonical executable paths, sorted. While the artifact is not admitted these programs do not run.
+    pub paths: Vec<String>,
 }
 
-/// The id of anything that is TOML, if it has the form of one.
-pub fn claimed_id(bytes: &[u8]) -> Option<String> {
-    let toml = DeTable::parse(std::str::from_utf8(bytes).ok()?).ok()?;
-    let id = toml
-        .get_ref()
-        .get("artifact")?
-        .get_ref()
-        .get("id")?
-        .get_ref()
-        .as_str()?;
-    is_id(id).then(|| id.to_owned())
+impl Claimed {
+    pub fn of(bytes: &[u8]) -> Self {
+        let Some(toml) = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| DeTable::parse(text).ok())
+        else {
+            return Self::default();
+        };
+        let artifact = |key| toml.get_ref().get("artifact")?.get_ref().get(key);
+        let executables = artifact("executable")
+            .and_then(|executables| executables.get_ref().as_array().map(|list| list.iter()));
+        let paths: BTreeSet<String> = executables
+            .into_iter()
+            .flatten()
+            .filter_map(|executable| executable.get_ref().get("path")?.get_ref().as_str())
+            .filter(|path| Pattern::parse(path).is_ok_and(|p| p.kind() == PatternKind::Exact))
+            .map(str::to_owned)
+            .collect();
+        Self {
+            parsable: true,
+            id: artifact("id")
+                .and_then(|id| id.get_ref().as_str())
+                .filter(|id| is_id(id))
+                .map(str::to_owned),
+            paths: paths.into_iter().collect(),
+        }
+    }
+
+    /// Whether this, in the file `name`, and an artifact in force can be in each other's way: by file, by
+    /// id, or by an executable of which `has` tells whether it is the other's.
+    pub fn is_rival_of(
+        &self,
+        name: &str,
+        (id, file): (&str, &str),
+        has: impl Fn(&str) -> bool,
+    ) -> bool {
+        file == name || self.id.as_deref() == Some(id) || self.paths.iter().any(|path| has(path))
+    }
 }
 
 #[cfg(test)]
@@ -509,14 +523,17 @@ sha256 = "x"
 "#;
 
         assert_eq!(
-            claimed_paths(broken.as_bytes()),
+            Claimed::of(broken.as_bytes()).paths,
             ["/usr/bin/a", "/usr/bin/b"]
         );
-        assert_eq!(claimed_id(broken.as_bytes()), None);
-        assert_eq!(claimed_id(valid().as_bytes()).as_deref(), Some("example"));
-        assert!(claimed_paths(b"not = = toml").is_empty());
-        assert!(claimed_paths(b"artifact = 1").is_empty());
-        assert!(claimed_paths(b"\xff").is_empty());
+        assert_eq!(Claimed::of(broken.as_bytes()).id, None);
+        assert_eq!(
+            Claimed::of(valid().as_bytes()).id.as_deref(),
+            Some("example")
+        );
+        assert_eq!(Claimed::of(b"not = = toml"), Claimed::default());
+        assert!(Claimed::of(b"artifact = 1").paths.is_empty());
+        assert!(!Claimed::of(b"\xff").parsable);
     }
 
     proptest! {
@@ -536,7 +553,7 @@ sha256 = "x"
             if let Err(problems) = Draft::parse(&bytes, "x.toml") {
                 prop_assert!(!problems.list.is_empty());
             }
-            claimed_paths(&bytes);
+            Claimed::of(&bytes);
         }
     }
 }

@@ -189,7 +189,6 @@ impl ProfileSet {
             .iter()
             .cloned()
             .map(|expanded| Capability {
-                justification: capability.justification.clone(),
                 mandatory: capability.mandatory,
                 ..expanded
             });

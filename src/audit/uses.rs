@@ -1,7 +1,7 @@
 //! What subjects were allowed, told seldom: CART-006 on first use, then hourly and at revocation,
 //! with the count. The kernel counts; the daemon reads the counters and feeds them here.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::event::{Code, Event, Outcome, Runtime};
@@ -10,10 +10,10 @@ use crate::event::{Code, Event, Outcome, Runtime};
 const PERIOD: Duration = Duration::from_secs(3600);
 
 /// Running totals of one artifact: the rule as `capability` or `capability pattern` → how often the
-/// kernel allowed something by it since the rule was put in force.
+/// kernel allowed something by it since the rule was put in force. A rule that is missing was never used.
 pub type Counters = BTreeMap<String, u64>;
 
-/// What is known of the use of every rule of every artifact.
+/// What is known of the use of every rule that was ever used.
 #[derive(Debug, Default)]
 pub struct Uses {
     artifacts: BTreeMap<String, BTreeMap<String, Use>>,
@@ -34,6 +34,9 @@ impl Uses {
     /// Takes the counters of an artifact as they are now; events for first uses, and for rules whose
     /// last telling is an hour ago. A counter that went back was started anew.
     pub fn feed(&mut self, artifact: &str, counters: &Counters, now: Instant) -> Vec<Event> {
+        if counters.is_empty() {
+            return Vec::new();
+        }
         let rules = self.artifacts.entry(artifact.to_owned()).or_default();
         let mut events = Vec::new();
         for (rule, &count) in counters {
@@ -59,22 +62,18 @@ impl Uses {
         events
     }
 
-    /// Ends the account of an artifact: events for all uses not yet told, and the rules that were
-    /// never used.
-    pub fn close(&mut self, artifact: &str, counters: &Counters, now: Instant) -> Closed {
+    /// Ends the account of an artifact: events for all uses not yet told.
+    pub fn close(&mut self, artifact: &str, counters: &Counters, now: Instant) -> Vec<Event> {
         let mut events = self.feed(artifact, counters, now);
-        let mut unused = BTreeSet::new();
         for (rule, mut one) in self.artifacts.remove(artifact).unwrap_or_default() {
             if one.untold > 0 {
                 events.push(one.tell(artifact, &rule, "last-use"));
-            } else if one.total == 0 {
-                unused.insert(rule);
             }
         }
-        Closed { events, unused }
+        events
     }
 
-    /// The rules of an artifact and how often each was used, 0 for declared but never used.
+    /// How often each rule of an artifact was used; those that never were are missing.
     pub fn totals(&self, artifact: &str) -> Counters {
         self.artifacts
             .get(artifact)
@@ -83,14 +82,6 @@ impl Uses {
             .map(|(rule, one)| (rule.clone(), one.total))
             .collect()
     }
-}
-
-/// The last account of an artifact.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Closed {
-    pub events: Vec<Event>,
-    /// Rules that were declared and never used.
-    pub unused: BTreeSet<String>,
 }
 
 impl Use {
@@ -133,11 +124,7 @@ mod tests {
         let start = Instant::now();
         let minute = Duration::from_secs(60);
 
-        let first = uses.feed(
-            "a",
-            &counters(&[("fs:read /x", 3), ("fs:write /y", 0)]),
-            start,
-        );
+        let first = uses.feed("a", &counters(&[("fs:read /x", 3)]), start);
         let soon = uses.feed("a", &counters(&[("fs:read /x", 10)]), start + minute);
         let hour = uses.feed("a", &counters(&[("fs:read /x", 12)]), start + 60 * minute);
         let idle = uses.feed("a", &counters(&[("fs:read /x", 12)]), start + 120 * minute);
@@ -151,15 +138,14 @@ mod tests {
     }
 
     #[test]
-    fn revocation_tells_the_rest_and_what_was_never_used() {
+    fn revocation_tells_the_rest() {
         let mut uses = Uses::default();
         let start = Instant::now();
-        uses.feed("a", &counters(&[("fs:read", 1), ("net:listen", 0)]), start);
+        uses.feed("a", &counters(&[("fs:read", 1)]), start);
 
-        let closed = uses.close("a", &counters(&[("fs:read", 5), ("net:listen", 0)]), start);
+        let told_last = uses.close("a", &counters(&[("fs:read", 5)]), start);
 
-        assert_eq!(told(&closed.events), [("last-use", 4)]);
-        assert_eq!(closed.unused, BTreeSet::from(["net:listen".to_owned()]));
+        assert_eq!(told(&told_last), [("last-use", 4)]);
         assert_eq!(uses.totals("a"), Counters::new());
     }
 

@@ -69,7 +69,8 @@ fn check(value: i32, attempt: impl FnOnce() -> String) -> Result<i32> {
     Err(Error::new(attempt(), source))
 }
 
-/// Gives back to the system what libbpf used while it read the kernel's BTF; it would stay in the heap.
+/// Gives freed memory back to the system: what libbpf used while it read the kernel's BTF, and what a report of
+/// many artifacts took, would stay in the heap.
 pub fn release_memory() {
     // SAFETY: touches only free memory of the allocator.
     unsafe { libc::malloc_trim(0) };

@@ -130,36 +130,46 @@ impl<K: Plain, V: Plain> Table<K, V> {
         present(check(result, || format!("remove from map {}", self.name)))
     }
 
-    /// All keys. Of a table that changes meanwhile, some may be missing or stand twice.
-    pub fn keys(&self) -> Result<Vec<K>> {
-        let mut keys: Vec<K> = Vec::new();
-        loop {
-            let mut next = K::zeroed();
-            let previous = keys.last().map_or(std::ptr::null(), std::ptr::from_ref);
-            // SAFETY: NULL or a key of the right size, and room for one.
-            let result = unsafe {
-                libbpf_sys::bpf_map_get_next_key(
-                    self.fd.as_raw_fd(),
-                    previous.cast(),
-                    (&raw mut next).cast(),
-                )
-            };
-            if !present(check(result, || format!("list map {}", self.name)))? {
-                return Ok(keys);
-            }
-            keys.push(next);
-        }
-    }
-
-    /// All entries.
+    /// All entries. Of a table that changes meanwhile, some may be missing or stand twice.
     pub fn entries(&self) -> Result<Vec<(K, V)>> {
         let mut entries = Vec::new();
-        for key in self.keys()? {
-            if let Some(value) = self.lookup(&key)? {
-                entries.push((key, value));
+        let mut chunk: u32 = 64;
+        // where the kernel goes on: it takes a whole key, or the first 4 bytes of one
+        let mut place: Option<K> = None;
+        loop {
+            let mut keys = vec![K::zeroed(); chunk as usize];
+            let mut values = vec![V::zeroed(); chunk as usize];
+            let mut next = K::zeroed();
+            let mut count = chunk;
+            let from = place.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+            // SAFETY: there is room for `count` keys and values of the sizes that `new` checked or `create`
+            // gave, and for a place, which is no longer than a key; the kernel only reads `from`.
+            let result = unsafe {
+                libbpf_sys::bpf_map_lookup_batch(
+                    self.fd.as_raw_fd(),
+                    from.cast_mut().cast(),
+                    (&raw mut next).cast(),
+                    keys.as_mut_ptr().cast(),
+                    values.as_mut_ptr().cast(),
+                    &raw mut count,
+                    std::ptr::null(),
+                )
+            };
+            let more = match check(result, || format!("read map {}", self.name)) {
+                // a bucket of a hash that holds more than there was room for
+                Err(error) if error.errno() == libc::ENOSPC => {
+                    chunk *= 2;
+                    continue;
+                }
+                read => present(read)?,
+            };
+            let read = (count as usize).min(keys.len());
+            entries.extend(keys.into_iter().zip(values).take(read));
+            if !more {
+                return Ok(entries);
             }
+            place = Some(next);
         }
-        Ok(entries)
     }
 }
 

@@ -148,7 +148,7 @@ mod tests {
                     script: false,
                 }],
                 capabilities: vec![EffectiveCapability {
-                    capability,
+                    capability: capability.into(),
                     origin: "profile:base".into(),
                 }],
                 narrowed: vec![],

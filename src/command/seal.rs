@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::{Answer, Error};
 use crate::artifact::digest::{declare_hashes, seal};
-use crate::artifact::draft::{Draft, claimed_paths};
+use crate::artifact::draft::{Claimed, Draft};
 use crate::atomic_write::atomic_write;
 use crate::audit::printable;
 use crate::executable;
@@ -83,7 +83,8 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
 
 /// The hashes of the programs that an artifact names, as they are now.
 fn hashes(document: &[u8]) -> Result<BTreeMap<String, String>, Error> {
-    claimed_paths(document)
+    Claimed::of(document)
+        .paths
         .into_iter()
         .map(|path| match executable::examine(&path).found {
             Some(found) => Ok((path, found.sha256)),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{Answer, Error, Exit, symlink};
 use crate::admission::{Decision, FileProblem, Inputs, Node, Options, Verdict, decide};
 use crate::artifact::capability::CapabilityName;
-use crate::artifact::draft::{Draft, claimed_paths};
+use crate::artifact::draft::{Claimed, Draft};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::event::Detail;
@@ -54,7 +54,8 @@ pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Chec
         warnings.extend(symlink::warnings(&draft.capabilities));
     }
     let executables = if options.executables {
-        claimed_paths(&bytes)
+        Claimed::of(&bytes)
+            .paths
             .iter()
             .map(|path| executable::examine(path))
             .collect()

@@ -1,7 +1,7 @@
 //! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -98,20 +98,20 @@ impl Exec {
         }
     }
 
-    /// From now on nobody writes to the file, and running it is a matter of the slot. It may have been
-    /// one of these `earlier` slots'.
+    /// From now on nobody writes to the file, and running it is a matter of the slot. It may be another
+    /// slot's only if that `is_free`.
     pub(super) fn bind(
         &self,
         identity: &Identity,
         slot: u32,
         script: bool,
-        earlier: &BTreeSet<u32>,
+        is_free: impl Fn(u32) -> bool,
     ) -> Result<(), Error> {
         let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
         let key = identity.key();
         if let Some(held) = self.subjects.lookup(&key)?
             && held.slot != slot
-            && !earlier.contains(&held.slot)
+            && !is_free(held.slot)
             && held.flags & sys::SUBJECT_EXAMINED == 0
         {
             return Err(Error::OtherOwner(held.slot));
@@ -179,7 +179,7 @@ impl Exec {
         }
         self.claims.remove(&key)?;
         let name = name_key(dev, path);
-        let shared = self.claims.keys()?.iter().any(|other| {
+        let shared = self.claims.entries()?.iter().any(|(other, _)| {
             let length = other.path.iter().position(|b| *b == 0).unwrap_or(0);
             let text = String::from_utf8_lossy(&other.path[..length]);
             sys::bytes_of(&name_key(other.dev, &text)) == sys::bytes_of(&name)

@@ -1,34 +1,112 @@
-//! Domain file: the trie of paths of each plan, which also serves process:exec and code:load.
+//! Domain file: the tries of paths of each plan, which also serve process:exec and code:load.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Enforcer, Error, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
+use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
-use crate::plan::{FileNode, Plan};
+use crate::plan::{FileNode, Plan, is_long};
 
-type Trie = Table<sys::file_key, sys::file_rule>;
+type Entry<K> = (K, sys::file_rule);
 
 pub(super) struct FileRules {
     object: Object<sys::file_bpf>,
-    tries: MapArray,
+    short: Tries<sys::short_key>,
+    long: Tries<sys::long_key>,
+}
+
+/// The tries of all plans for keys of one length.
+struct Tries<K> {
+    places: MapArray,
+    name: &'static str,
+    key: fn(&[u8]) -> K,
+}
+
+impl<K: Plain> Tries<K> {
+    fn new(
+        object: &Object<sys::file_bpf>,
+        name: &'static str,
+        key: fn(&[u8]) -> K,
+    ) -> Result<Self, Error> {
+        Ok(Self {
+            places: MapArray::new(object.map(name)?, name),
+            name,
+            key,
+        })
+    }
+
+    fn stage(&self, number: PlanNumber, nodes: &Nodes<'_>) -> Result<(), Error> {
+        let trie = Table::new_trie(TRIE, nodes.len() as u32)?;
+        for (bytes, node) in nodes {
+            trie.write(&(self.key)(bytes), &rule(bytes, node), Write::New)?;
+        }
+        Ok(self.places.place(number, &trie)?)
+    }
+
+    fn entries(&self, number: PlanNumber) -> Result<Option<Vec<Entry<K>>>, Error> {
+        let trie: Option<Table<K, sys::file_rule>> = self.places.get(number, self.name)?;
+        Ok(trie.map(|trie| trie.entries()).transpose()?)
+    }
+
+    /// The counters of a trie that holds exactly these nodes; None of any other.
+    fn read_back(&self, number: PlanNumber, nodes: &Nodes<'_>) -> Result<Option<Uses>, Error> {
+        let Some(entries) = self.entries(number)? else {
+            return Ok(None);
+        };
+        let held: BTreeMap<&[u8], &sys::file_rule> = entries
+            .iter()
+            .map(|(key, rule)| (sys::bytes_of(key), rule))
+            .collect();
+        let equal = |(bytes, node): (&&[u8], &&FileNode)| {
+            let held = held.get(sys::bytes_of(&(self.key)(bytes)));
+            held.is_some_and(|held| {
+                let mut expected = rule(bytes, node);
+                expected.near_used = held.near_used;
+                expected.deep_used = held.deep_used;
+                sys::bytes_of(&expected) == sys::bytes_of(*held)
+            })
+        };
+        let all = held.len() == nodes.len() && nodes.iter().all(equal);
+        Ok(all.then(|| counted(&entries)))
+    }
+
+    fn retire(&self, number: PlanNumber) -> Result<Uses, Error> {
+        let trie: Option<Table<K, sys::file_rule>> = self.places.get(number, self.name)?;
+        let Some(trie) = trie else {
+            return Ok(Uses::new());
+        };
+        // ends once no program is inside: what is counted after this is complete
+        self.places.clear(number)?;
+        Ok(counted(&trie.entries()?))
+    }
+}
+
+/// The name of every trie in the kernel.
+const TRIE: &str = "plan_paths";
+
+/// Nodes by the bytes of their keys.
+type Nodes<'p> = BTreeMap<&'p [u8], &'p FileNode>;
+
+/// The nodes of the first and of the second trie.
+fn nodes(plan: &Plan) -> (Nodes<'_>, Nodes<'_>) {
+    plan.files
+        .iter()
+        .map(|(bytes, node)| (bytes.as_slice(), node))
+        .partition(|(bytes, _)| !is_long(bytes))
 }
 
 impl FileRules {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
         let object = Object::<sys::file_bpf>::load(root, types)?;
         Ok(Self {
-            tries: MapArray::new(object.map("file_rules")?, "file_rules"),
+            short: Tries::new(&object, "file_rules", short_key)?,
+            long: Tries::new(&object, "long_file_rules", long_key)?,
             object,
         })
-    }
-
-    fn trie(&self, number: PlanNumber) -> Result<Option<Trie>, Error> {
-        Ok(self.tries.get(number, "a plan's paths")?)
     }
 }
 
@@ -55,75 +133,67 @@ impl Enforcer for FileRules {
     }
 
     fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
-        let trie = Trie::new_trie("plan_paths", plan.files.len() as u32)?;
-        for (bytes, node) in &plan.files {
-            trie.write(&key(bytes), &rule(bytes, node), Write::New)?;
+        let (short, long) = nodes(plan);
+        if !long.is_empty() {
+            self.long.stage(number, &long)?;
         }
-        Ok(self.tries.place(number, &trie)?)
+        self.short.stage(number, &short)
     }
 
-    fn verify(&self, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
-        let Some(trie) = self.trie(number)? else {
-            return Ok(false);
+    fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
+        let (short, long) = nodes(plan);
+        let Some(mut uses) = self.short.read_back(number, &short)? else {
+            return Ok(Held::different());
         };
-        let keys: BTreeSet<Vec<u8>> = trie
-            .keys()?
-            .iter()
-            .map(|key| sys::bytes_of(key).to_vec())
-            .collect();
-        if keys.len() != plan.files.len() {
-            return Ok(false);
-        }
-        for (bytes, node) in &plan.files {
-            // a lookup answers with the longest match: it must be this very key
-            let key = key(bytes);
-            if !keys.contains(sys::bytes_of(&key)) {
-                return Ok(false);
-            }
-            let Some(held) = trie.lookup(&key)? else {
-                return Ok(false);
-            };
-            let mut expected = rule(bytes, node);
-            expected.near_used = held.near_used;
-            expected.deep_used = held.deep_used;
-            if sys::bytes_of(&expected) != sys::bytes_of(&held) {
-                return Ok(false);
+        if !long.is_empty() {
+            match self.long.read_back(number, &long)? {
+                Some(more) => add(&mut uses, &more),
+                None => return Ok(Held::different()),
             }
         }
-        Ok(true)
-    }
-
-    fn uses(&self, number: PlanNumber, _: &Plan) -> Result<Uses, Error> {
-        self.trie(number)?
-            .map_or_else(|| Ok(Uses::new()), |trie| counted(&trie))
+        Ok(Held::equal(uses))
     }
 
     fn retire(&self, number: PlanNumber, _: &Plan) -> Result<Uses, Error> {
-        let trie = self.trie(number)?;
-        // ends once no program is inside: what is counted after this is complete
-        self.tries.clear(number)?;
-        trie.map_or_else(|| Ok(Uses::new()), |trie| counted(&trie))
+        let mut uses = self.short.retire(number)?;
+        add(&mut uses, &self.long.retire(number)?);
+        Ok(uses)
     }
 }
 
 /// The counters beside the rules, summed by rule.
-fn counted(trie: &Trie) -> Result<Uses, Error> {
+fn counted<K>(entries: &[Entry<K>]) -> Uses {
     let mut uses = Uses::new();
-    for (_, rule) in trie.entries()? {
+    for (_, rule) in entries {
         let numbers = rule.near.iter().chain(&rule.deep);
         let counts = rule.near_used.iter().chain(&rule.deep_used);
         for (number, count) in numbers.zip(counts) {
             if *number != 0 && *count != 0 {
-                *uses.entry(*number).or_insert(0) += count;
+                *uses.entry(*number).or_insert(0) += u64::from(*count);
             }
         }
     }
-    Ok(uses)
+    uses
+}
+
+fn add(uses: &mut Uses, more: &Uses) {
+    for (number, count) in more {
+        *uses.entry(*number).or_insert(0) += count;
+    }
+}
+
+/// `bytes` is at least 1 and at most RULE_SHORT long.
+fn short_key(bytes: &[u8]) -> sys::short_key {
+    let mut key = sys::short_key::zeroed();
+    let length = bytes.len().min(key.path.len());
+    key.prefixlen = length as u32 * 8;
+    key.path[..length].copy_from_slice(&bytes[..length]);
+    key
 }
 
 /// `bytes` is at least 1 and at most RULE_MAX long: patterns are up to 255 bytes, and a NUL.
-fn key(bytes: &[u8]) -> sys::file_key {
-    let mut key = sys::file_key::zeroed();
+fn long_key(bytes: &[u8]) -> sys::long_key {
+    let mut key = sys::long_key::zeroed();
     let length = bytes.len().min(key.path.len());
     key.prefixlen = length as u32 * 8;
     key.path[..length].copy_from_slice(&bytes[..length]);

@@ -10,7 +10,7 @@ use super::file::FileRules;
 use super::ipc::Ipc;
 use super::network::Network;
 use super::privilege::Privilege;
-use super::{Enforcer, Error, Hook, PIN_ROOT, PlanNumber, Uses, pins};
+use super::{Enforcer, Error, Held, Hook, PIN_ROOT, PlanNumber, Uses, pins};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::pinned_program;
@@ -160,18 +160,18 @@ impl Kernel {
 
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, &BTreeSet::new())
+        self.exec.bind(identity, slot, script, |_| false)
     }
 
-    /// The same for a file that may have been a matter of `earlier` slots, which no longer count.
+    /// The same for a file that may be a matter of another slot, if that `is_free`.
     pub fn bind_in_place_of(
         &self,
-        earlier: &BTreeSet<u32>,
+        is_free: impl Fn(u32) -> bool,
         identity: &Identity,
         slot: u32,
         script: bool,
     ) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, earlier)
+        self.exec.bind(identity, slot, script, is_free)
     }
 
     pub fn unbind(&self, identity: &Identity) -> Result<(), Error> {
@@ -221,15 +221,15 @@ impl Kernel {
         Ok(())
     }
 
-    /// Puts a staged plan in force: one store.
+    /// Puts a staged plan with these flags in force: one store.
     pub fn commit(
         &self,
         slot: u32,
         number: PlanNumber,
-        plan: &Plan,
+        flags: u16,
         mode: Mode,
     ) -> Result<(), Error> {
-        self.write_slot(slot, SlotState::Admitted, mode, plan.flags, number)
+        self.write_slot(slot, SlotState::Admitted, mode, flags, number)
     }
 
     /// Changes what all tasks of a slot are held to, without a plan: revoked or refused.
@@ -295,30 +295,36 @@ impl Kernel {
         Ok(given)
     }
 
-    /// Whether the kernel holds exactly this plan for the slot.
-    pub fn verify(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
+    /// How many single endpoints the kernel holds of each plan; reading a plan back does not see those that
+    /// are too many.
+    pub fn single_endpoints(&self) -> Result<BTreeMap<PlanNumber, u64>, Error> {
+        self.network.singles()
+    }
+
+    /// Removes what a daemon that was killed had staged for plans that no slot points to.
+    pub fn remove_unused(&self) -> Result<(), Error> {
+        let used = self.slots_in_use()?.into_values().collect();
+        self.network.remove_unused(&used)
+    }
+
+    /// What the kernel holds for a slot, against the plan that should be in force.
+    pub fn read_back(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
         let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
         if held.plan != number
             || held.flags & !(sys::SLOT_HAD_UDP as u16) != plan.flags
             || u32::from(held.state) != sys::slot_state::SLOT_ADMITTED.0
         {
-            return Ok(false);
+            return Ok(Held::different());
         }
-        for domain in self.domains() {
-            if !domain.verify(number, plan)? {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// How often each rule of a plan in force allowed something.
-    pub fn uses(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
         let mut uses = Uses::new();
         for domain in self.domains() {
-            uses.extend(domain.uses(number, plan)?);
+            let held = domain.read_back(number, plan)?;
+            if !held.equal {
+                return Ok(held);
+            }
+            uses.extend(held.uses);
         }
-        Ok(uses)
+        Ok(Held::equal(uses))
     }
 
     /// Removes a plan that no slot points to, and tells its last counts.

@@ -28,6 +28,28 @@ pub use pins::{CGROUP_ROOT, PIN_ROOT};
 /// How often each rule of a plan allowed something since it came into force.
 pub type Uses = BTreeMap<u16, u64>;
 
+/// What the kernel holds of a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Whether it is the plan, the whole plan, and nothing else.
+    pub equal: bool,
+    /// How often its rules allowed something; empty where it is not equal.
+    pub uses: Uses,
+}
+
+impl Held {
+    fn equal(uses: Uses) -> Self {
+        Self { equal: true, uses }
+    }
+
+    fn different() -> Self {
+        Self {
+            equal: false,
+            uses: Uses::new(),
+        }
+    }
+}
+
 /// The number of a plan: its index in the kernel's tables of rules.
 pub type PlanNumber = u32;
 
@@ -45,21 +67,16 @@ pub trait Enforcer {
     /// Attaches all its programs; each pinned below `directory` by the name of its hook.
     fn attach(&self, directory: &Path) -> Result<(), Error>;
 
-    // A domain without rules of its own has nothing to stage; the four below go together.
+    // A domain without rules of its own has nothing to stage; the three below go together.
 
     /// Puts the rules of a plan into the kernel under a number that no slot uses yet.
     fn stage(&self, _: PlanNumber, _: &Plan) -> Result<(), Error> {
         Ok(())
     }
 
-    /// Reads a staged plan back; false if the kernel holds anything else.
-    fn verify(&self, _: PlanNumber, _: &Plan) -> Result<bool, Error> {
-        Ok(true)
-    }
-
-    /// How often its rules allowed something.
-    fn uses(&self, _: PlanNumber, _: &Plan) -> Result<Uses, Error> {
-        Ok(Uses::new())
+    /// Reads a staged plan back.
+    fn read_back(&self, _: PlanNumber, _: &Plan) -> Result<Held, Error> {
+        Ok(Held::equal(Uses::new()))
     }
 
     /// Removes a plan that no slot uses any more, and tells its last counts.

@@ -1,10 +1,11 @@
 //! Domain network: single endpoints in one hash, networks and port ranges in a list of each plan.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use super::{CGROUP_ROOT, Enforcer, Error, Hook, PlanNumber, Uses, hooks_of, pin};
+use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, pin};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Kind, Object};
@@ -67,10 +68,31 @@ impl Network {
         pin(link, directory, name)
     }
 
+    /// How many single endpoints the kernel holds of each plan.
+    pub(super) fn singles(&self) -> Result<BTreeMap<PlanNumber, u64>, Error> {
+        let mut count = BTreeMap::new();
+        for (key, _) in self.singles.entries()? {
+            *count.entry(key.plan).or_insert(0) += 1;
+        }
+        Ok(count)
+    }
+
+    /// Removes single endpoints of plans that nobody uses: staged by a daemon that was killed, they would
+    /// be granted to whoever gets the plan's number next.
+    pub(super) fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        for (key, _) in self.singles.entries()? {
+            if !used.contains(&key.plan) {
+                self.singles.remove(&key)?;
+            }
+        }
+        Ok(())
+    }
+
     fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
         Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
     }
 
+    /// The counters of all rules of a plan that are there.
     fn counted(
         &self,
         number: PlanNumber,
@@ -79,20 +101,20 @@ impl Network {
     ) -> Result<Uses, Error> {
         let mut uses = Uses::new();
         for single in plan.endpoints.keys() {
-            if let Some(rule) = self.singles.lookup(&single_key(number, single))?
-                && rule.used != 0
-            {
-                *uses.entry(rule.rule as u16).or_insert(0) += rule.used;
+            if let Some(rule) = self.singles.lookup(&single_key(number, single))? {
+                count(&mut uses, rule.rule as u16, rule.used);
             }
         }
-        if let Some(list) = list {
-            for (_, range) in list.entries()? {
-                if range.rule != 0 && range.used != 0 {
-                    *uses.entry(range.rule).or_insert(0) += range.used;
-                }
-            }
+        for (_, range) in list.map_or_else(|| Ok(Vec::new()), Table::entries)? {
+            count(&mut uses, range.rule, range.used);
         }
         Ok(uses)
+    }
+}
+
+fn count(uses: &mut Uses, rule: u16, used: u64) {
+    if rule != 0 && used != 0 {
+        *uses.entry(rule).or_insert(0) += used;
     }
 }
 
@@ -128,6 +150,13 @@ impl Enforcer for Network {
             self.singles
                 .write(&single_key(number, single), &value, Write::Replace)?;
         }
+        if plan.ranges.is_empty() {
+            // a daemon that was killed may have left its own here
+            if self.list(number)?.is_some() {
+                self.ranges.clear(number)?;
+            }
+            return Ok(());
+        }
         // one more than needed: the entry of zeroes ends the list
         let list = Ranges::new_inner_array("plan_ranges", plan.ranges.len() as u32 + 1)?;
         for (index, range) in plan.ranges.iter().enumerate() {
@@ -136,38 +165,44 @@ impl Enforcer for Network {
         Ok(self.ranges.place(number, &list)?)
     }
 
-    fn verify(&self, number: PlanNumber, plan: &Plan) -> Result<bool, Error> {
+    fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
+        let mut uses = Uses::new();
         for (single, rule) in &plan.endpoints {
             match self.singles.lookup(&single_key(number, single))? {
-                Some(held) if held.rule == u32::from(*rule) => {}
-                _ => return Ok(false),
+                Some(held) if held.rule == u32::from(*rule) => count(&mut uses, *rule, held.used),
+                _ => return Ok(Held::different()),
             }
         }
         let Some(list) = self.list(number)? else {
-            return Ok(false);
+            return Ok(match plan.ranges.is_empty() {
+                true => Held::equal(uses),
+                false => Held::different(),
+            });
         };
-        for (index, range) in plan.ranges.iter().enumerate() {
-            let Some(held) = list.lookup(&(index as u32))? else {
-                return Ok(false);
-            };
+        let ranges = list.entries()?;
+        let Some((held, [(_, end)])) = ranges.split_at_checked(plan.ranges.len()) else {
+            return Ok(Held::different());
+        };
+        let equal = |(range, (_, held)): (&EndpointRange, &(u32, sys::net_range))| {
             let mut expected = range_value(range);
             expected.used = held.used;
-            if sys::bytes_of(&expected) != sys::bytes_of(&held) {
-                return Ok(false);
-            }
+            sys::bytes_of(&expected) == sys::bytes_of(held)
+        };
+        if held.is_empty() || end.protocol != 0 || !plan.ranges.iter().zip(held).all(equal) {
+            return Ok(Held::different());
         }
-        let end = list.lookup(&(plan.ranges.len() as u32))?;
-        Ok(end.is_some_and(|end| end.protocol == 0))
-    }
-
-    fn uses(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
-        self.counted(number, plan, self.list(number)?.as_ref())
+        for (_, range) in held {
+            count(&mut uses, range.rule, range.used);
+        }
+        Ok(Held::equal(uses))
     }
 
     fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
         let list = self.list(number)?;
-        // ends once no program is inside: what is counted after this is complete
-        self.ranges.clear(number)?;
+        if list.is_some() {
+            // ends once no program is inside: what is counted after this is complete
+            self.ranges.clear(number)?;
+        }
         let uses = self.counted(number, plan, list.as_ref())?;
         for single in plan.endpoints.keys() {
             self.singles.remove(&single_key(number, single))?;

@@ -4,17 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::{self, AdmittedSummary, Decision, Effective, Verdict as GateVerdict};
 use crate::artifact::digest::sha256_hex;
-use crate::artifact::draft::claimed_id;
+use crate::artifact::draft::Claimed;
 use crate::config::Mode;
 use crate::control::{Standing, Verdict};
 use crate::enforcer::{self, Identity, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
-use crate::plan::Plan;
+use crate::plan::{IMPLIED, Plan};
 use crate::registry::Entry;
 
 use super::claim::device_of;
-use super::examine::{Examined, key};
+use super::examine::Examined;
 use super::{Error, Live, Node};
 
 impl Node {
@@ -35,13 +35,23 @@ impl Node {
         }
     }
 
-    /// What is admitted, without what goes away in this very change.
-    pub(super) fn admitted_summaries(&self, vanished: &BTreeSet<String>) -> admission::Admitted {
-        let mut summaries: admission::Admitted = self
+    /// What is admitted and could be in the way of an artifact, without what goes away in this very change.
+    pub(super) fn rivals(
+        &self,
+        name: &str,
+        claimed: &Claimed,
+        vanished: &BTreeSet<String>,
+    ) -> admission::Admitted {
+        let mut rivals: admission::Admitted = self
             .registry
             .artifacts
             .iter()
             .filter(|(_, entry)| !entry.revoked && !vanished.contains(&entry.file))
+            .filter(|(id, entry)| {
+                let executables = &entry.effective.executables;
+                let has = |path: &str| executables.iter().any(|own| own.path == path);
+                claimed.is_rival_of(name, (id, &entry.file), has)
+            })
             .map(|(id, entry)| {
                 let summary = AdmittedSummary {
                     file: entry.file.clone(),
@@ -50,26 +60,24 @@ impl Node {
                 (id.clone(), summary)
             })
             .collect();
-        summaries.insert(
+        rivals.insert(
             super::canary::ID.to_owned(),
             AdmittedSummary {
                 file: String::new(),
                 executables: BTreeSet::from([super::canary::PROGRAM.to_owned()]),
             },
         );
-        summaries
+        rivals
     }
 
     /// Puts a decision into the kernel.
     pub(super) fn carry_out(
         &mut self,
-        name: &str,
         inputs: &admission::Inputs,
         decision: &Decision,
         own: &BTreeSet<String>,
         examined: &BTreeMap<String, Examined>,
     ) -> Verdict {
-        let document = &inputs.document;
         match &decision.verdict {
             GateVerdict::Admitted(effective) => {
                 let identities = examined
@@ -83,8 +91,8 @@ impl Node {
                     .filter(|entry| !entry.revoked)
                     .map_or((Mode::Enforce, None), |e| (e.mode, e.mode_until));
                 let entry = Entry {
-                    file: name.to_owned(),
-                    document: sha256_hex(document),
+                    file: inputs.name.clone(),
+                    document: sha256_hex(&inputs.document),
                     loaders: effective.loaders(
                         inputs
                             .executables
@@ -120,7 +128,7 @@ impl Node {
                 } else {
                     Standing::Rejected
                 },
-                id: claimed_id(document),
+                id: decision.id.clone(),
                 error: error.map(|error| error.to_string()),
                 detail: Some(detail.to_string()),
                 messages: vec![problems.to_string()],
@@ -155,7 +163,7 @@ impl Node {
         identities: BTreeMap<String, Identity>,
         own: &BTreeSet<String>,
     ) -> Result<(), Error> {
-        let plan = Plan::compile(&entry.effective, &entry.loaders).map_err(Error::Plan)?;
+        let plan = entry.plan().map_err(Error::Plan)?;
         let slot = self.slot(id)?;
         let number = self.plan_number()?;
         let staged = self.kernel.stage(number, &plan);
@@ -163,7 +171,7 @@ impl Node {
             .and_then(|()| self.bind_all(slot, &mut entry, &identities, own))
             .and_then(|()| {
                 let mode = self.kernel_mode(entry.mode);
-                self.kernel.commit(slot, number, &plan, mode)
+                self.kernel.commit(slot, number, plan.flags, mode)
             });
         if let Err(error) = bound {
             // nothing points to the plan: what is in force is what was
@@ -182,15 +190,11 @@ impl Node {
         identities: &BTreeMap<String, Identity>,
         own: &BTreeSet<String>,
     ) -> Result<(), enforcer::Error> {
-        let in_force: BTreeSet<u32> = self
-            .live
-            .iter()
-            .filter(|(id, _)| !own.contains(*id))
-            .map(|(_, live)| live.slot)
-            .chain(self.slot_of(super::canary::ID))
-            .collect();
-        let earlier = self.holders.keys().copied();
-        let earlier = earlier.filter(|slot| !in_force.contains(slot)).collect();
+        let is_free = |held: u32| match self.holders.get(&held) {
+            Some(holder) if holder == super::canary::ID => false,
+            Some(holder) => own.contains(holder) || !self.live.contains_key(holder),
+            None => false,
+        };
         for executable in &entry.effective.executables {
             let Some(identity) = identities.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
@@ -202,7 +206,7 @@ impl Node {
             entry.claims.insert((identity.dev, executable.path.clone()));
             self.kernel.claim(identity.dev, &executable.path, slot)?;
             self.kernel
-                .bind_in_place_of(&earlier, identity, slot, executable.script)?;
+                .bind_in_place_of(is_free, identity, slot, executable.script)?;
         }
         Ok(())
     }
@@ -229,7 +233,10 @@ impl Node {
         let live = Live {
             slot,
             number,
-            plan,
+            flags: plan.flags,
+            path_rules: plan.files.len() as u64,
+            single_endpoints: plan.endpoints.len() as u64,
+            endpoint_ranges: plan.ranges.len() as u64,
             identities,
             verified: false,
         };
@@ -240,26 +247,25 @@ impl Node {
         if let Some(old) = self.live.insert(id.to_owned(), live) {
             self.retire(id, &old);
         }
-        self.registry.artifacts.insert(id.to_owned(), entry);
-        if let Some(live) = self.live.get(id) {
-            let verified = self.read_back(id, live)?;
-            if let Some(live) = self.live.get_mut(id) {
-                live.verified = verified;
-            }
-        }
+        self.registry.insert(id, entry);
+        self.read_back(id);
         Ok(())
     }
 
-    /// Lets a plan go that was replaced: its last counts are told, files that are no longer of the
+    /// Lets the plan of an artifact's entry go: its last counts are told, files that are no longer of the
     /// artifact are let go.
     pub(super) fn retire(&mut self, id: &str, old: &Live) {
         let now = std::time::Instant::now();
         self.plans.remove(&old.number);
-        match self.kernel.retire(old.number, &old.plan) {
-            Ok(uses) => {
-                let counters = counters(&old.plan, &uses);
-                let closed = self.uses.close(id, &counters, now);
-                for event in closed.events {
+        let entry = self.registry.artifacts.get(id);
+        let retired = entry
+            .map_or_else(|| Ok(Plan::default()), Entry::plan)
+            .map_err(Error::Plan)
+            .and_then(|plan| Ok((self.kernel.retire(old.number, &plan)?, plan)));
+        match retired {
+            Ok((uses, plan)) => {
+                let counters = counters(&plan, &uses);
+                for event in self.uses.close(id, &counters, now) {
                     self.record(event);
                 }
             }
@@ -270,13 +276,8 @@ impl Node {
                     .message(chain(&error)),
             ),
         }
-        let kept: BTreeSet<_> = self
-            .live
-            .values()
-            .flat_map(|live| live.identities.values().map(key))
-            .collect();
         for identity in old.identities.values() {
-            if !kept.contains(&key(identity)) {
+            if self.owner(identity).is_none() {
                 let _ = self.kernel.unbind(identity);
             }
         }
@@ -287,7 +288,7 @@ impl Node {
     pub(super) fn resume_admitted(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
         let slot = self.slot(id)?;
         let (state, _, old_number) = self.kernel.state(slot)?;
-        let old_plan = Plan::compile(&entry.effective, &entry.loaders).ok();
+        let old_plan = entry.plan().ok();
         let mut identities = BTreeMap::new();
         for bound in &entry.effective.executables {
             let paths = [bound.path.clone()];
@@ -316,7 +317,7 @@ impl Node {
             let told = self
                 .uses
                 .close(id, &counters(&plan, &uses), std::time::Instant::now());
-            for event in told.events {
+            for event in told {
                 self.record(event);
             }
         }
@@ -326,15 +327,10 @@ impl Node {
 
 /// Counters by the words of the rules.
 pub(super) fn counters(plan: &Plan, uses: &enforcer::Uses) -> BTreeMap<String, u64> {
-    let mut counters: BTreeMap<String, u64> = plan
-        .rules
-        .iter()
-        .filter(|rule| rule.origin != "implied")
-        .map(|rule| (rule.to_string(), 0))
-        .collect();
+    let mut counters = BTreeMap::new();
     for (number, count) in uses {
         if let Some(rule) = plan.rule(*number)
-            && rule.origin != "implied"
+            && rule.origin != IMPLIED
         {
             *counters.entry(rule.to_string()).or_insert(0) += count;
         }

@@ -1,8 +1,10 @@
 //! Answers to the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::control::{Call, Inspected, Listed, Request, Response, Standing, Status, Verdict, Why};
+
+use crate::plan::IMPLIED;
 
 use super::{Node, now_unix};
 
@@ -92,7 +94,7 @@ impl Node {
     }
 
     fn inspect(&mut self, id: &str) -> Response {
-        self.feed_uses();
+        self.read_back(id);
         let Some(listed) = self
             .listed()
             .into_iter()
@@ -105,10 +107,19 @@ impl Node {
             .artifacts
             .get(id)
             .filter(|entry| !entry.revoked);
+        // declared but never used is worth to be known, too
+        let mut uses: BTreeMap<String, u64> = entry
+            .and_then(|entry| entry.plan().ok())
+            .into_iter()
+            .flat_map(|plan| plan.rules)
+            .filter(|rule| rule.origin != IMPLIED)
+            .map(|rule| (rule.to_string(), 0))
+            .collect();
+        uses.extend(self.uses.totals(id));
         Response::Inspect(Box::new(Inspected {
             listed,
             effective: entry.map(|entry| entry.effective.clone()),
-            uses: self.uses.totals(id),
+            uses,
         }))
     }
 
@@ -169,13 +180,15 @@ impl Node {
                 }
             })
             .collect();
+        let in_force: BTreeSet<&String> = self
+            .registry
+            .artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| &entry.file)
+            .collect();
         for (name, file) in &self.files {
-            let known = self
-                .registry
-                .artifacts
-                .values()
-                .any(|entry| entry.file == *name && !entry.revoked);
-            if known || file.verdict.standing == Standing::Admitted {
+            if in_force.contains(name) || file.verdict.standing == Standing::Admitted {
                 continue;
             }
             let (tasks, denials) = counts(&format!("file:{name}"));

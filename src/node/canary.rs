@@ -78,7 +78,7 @@ impl Node {
             .unwrap_or_default()
             .into_iter()
             .map(|capability| EffectiveCapability {
-                capability,
+                capability: capability.into(),
                 origin: "profile:base".to_owned(),
             })
             .collect();
@@ -102,7 +102,8 @@ impl Node {
         let number = self.plan_number()?;
         self.kernel.stage(number, &plan)?;
         // always enforced: on a node that only audits it still tells whether the kernel could refuse
-        self.kernel.commit(slot, number, &plan, Mode::Enforce)?;
+        self.kernel
+            .commit(slot, number, plan.flags, Mode::Enforce)?;
         self.kernel.bind(&identity, slot, false)?;
         Ok(())
     }

@@ -65,13 +65,8 @@ impl Node {
 
     /// Ends the examination of what was not bound in the meantime.
     pub(super) fn release(&mut self, examined: &BTreeMap<String, Examined>) {
-        let bound: BTreeSet<_> = self
-            .live
-            .values()
-            .flat_map(|live| live.identities.values().map(key))
-            .collect();
         for entry in examined.values().filter(|entry| entry.ours) {
-            if !bound.contains(&key(&entry.identity)) {
+            if self.owner(&entry.identity).is_none() {
                 // what cannot be taken back stays write-protected, which is the safe side
                 let _ = self.kernel.unbind(&entry.identity);
             }

@@ -22,7 +22,7 @@ use crate::control::{Call, Standing, Verdict};
 use crate::enforcer::{self, Identity, Kernel, PlanNumber, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
-use crate::plan::{self, Plan};
+use crate::plan;
 use crate::posture::{Posture, Report, System};
 use crate::registry::{self, Inputs, Registry};
 use crate::site::{self, Site};
@@ -65,6 +65,8 @@ pub struct Node {
     plans: BTreeSet<PlanNumber>,
     /// What is admitted changed and is not written down yet.
     unsaved: bool,
+    /// Artifacts that are still to be read back in the round under way.
+    unread: Vec<String>,
     ignored: BTreeSet<String>,
     waiting_calls: Vec<Call>,
     started_at: String,
@@ -79,8 +81,8 @@ struct FileVerdict {
     /// SHA-256 of its content, empty if it could not be read.
     document: String,
     verdict: Verdict,
-    /// Hashes of all inputs of the decision.
-    inputs: BTreeMap<String, String>,
+    /// SHA-256 of the hashes of all inputs of the decision.
+    inputs: String,
     /// Executables that it names.
     executables: BTreeSet<String>,
     /// Executables that do not run for its sake, while it is not admitted.
@@ -95,7 +97,12 @@ struct FileVerdict {
 struct Live {
     slot: u32,
     number: PlanNumber,
-    plan: Plan,
+    /// PLAN_* of c-bpf/cartouche.h.
+    flags: u16,
+    path_rules: u64,
+    /// Endpoints of one address and one port.
+    single_endpoints: u64,
+    endpoint_ranges: u64,
     identities: BTreeMap<String, Identity>,
     /// Whether the last read-back equalled the plan.
     verified: bool,
@@ -189,6 +196,7 @@ impl Node {
         let registry = Registry::open(&paths.admitted()).map_err(Error::Registry)?;
         let site = Site::read(&paths).map_err(Error::Site)?;
         kernel.attach()?;
+        kernel.remove_unused()?;
         let used = kernel.slots_in_use()?;
         let mut node = Self {
             inputs: Inputs::new(&paths.state),
@@ -207,6 +215,7 @@ impl Node {
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
+            unread: Vec::new(),
             ignored: BTreeSet::new(),
             waiting_calls: Vec::new(),
             started_at: jiff::Timestamp::now().to_string(),
@@ -301,7 +310,9 @@ impl Node {
             return;
         }
         self.registry.listed = self.listed();
-        if let Err(error) = self.registry.save(&self.paths.admitted()) {
+        let saved = self.registry.save(&self.paths.admitted());
+        self.registry.listed = Vec::new();
+        if let Err(error) = saved {
             self.unsaved = true;
             self.record(
                 Event::new(Code::SinkChanged, Outcome::Noted)
@@ -410,9 +421,8 @@ impl Node {
         self.end_modes()
     }
 
-    /// Once an hour: the head of the audit chain, and how often rules were used.
+    /// Once an hour: the head of the audit chain.
     pub fn hourly(&mut self) {
-        self.feed_uses();
         self.audit.record_head();
     }
 
@@ -439,7 +449,7 @@ impl Node {
     /// Ends the daemon: enforcement stays pinned, and the posture says that nobody admits.
     pub fn stop(&mut self, signal: &str) {
         self.drain();
-        self.feed_uses();
+        self.read_back_all();
         self.unsaved = true;
         self.save();
         self.record(Event::new(Code::Stopped, Outcome::Noted).fact("signal", signal));

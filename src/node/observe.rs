@@ -1,18 +1,25 @@
 //! The facts of the posture, read back from the kernel, and the report that is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use crate::artifact::capability::CapabilityName;
+use crate::bpf::sys;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState};
+use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState, Uses};
 use crate::error::chain;
 use crate::event::{Code, Detail, Event, Outcome};
+use crate::plan::Plan;
 use crate::posture::{
     self, Admission, ArtifactFacts, Canary, Hook, Observed, Programs, Report, System, publish,
 };
 
-use super::{Live, Node, now_unix};
+use super::admit::counters;
+use super::{Error, Live, Node, now_unix};
+
+/// How long reading back may keep everything else waiting.
+const STEP: Duration = Duration::from_millis(2);
 
 /// Programs that hang at the cgroup root, by the names that the report uses.
 const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg6"];
@@ -79,37 +86,95 @@ pub fn without_kernel(
 }
 
 impl Node {
-    /// Reads every plan, binding and claim back from the kernel and compares; mends what it can.
-    pub fn verify_all(&mut self) {
-        let verified: Vec<(String, bool)> = self
-            .live
-            .iter()
-            // what cannot be read back is not known to be in force
-            .map(|(id, live)| (id.clone(), self.read_back(id, live).unwrap_or(false)))
-            .collect();
-        for (id, equal) in verified {
-            if let Some(live) = self.live.get_mut(&id) {
-                live.verified = equal;
-            }
-        }
-        self.settle_datagrams();
-        self.adopt();
+    /// Begins to read every plan, binding and claim back from the kernel; [`Node::read_some_back`] does it.
+    pub fn begin_read_back(&mut self) {
+        self.drain();
+        self.account_all();
+        self.unread = self.live.keys().cloned().collect();
     }
 
-    /// Whether the kernel holds exactly what was put there for an artifact.
-    pub(super) fn read_back(&self, id: &str, live: &Live) -> Result<bool, enforcer::Error> {
+    /// Whether a round of reading back is under way.
+    pub fn is_reading_back(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// Reads a few artifacts back, and only a few, so that what happens meanwhile does not wait. After the
+    /// last, mends what can be mended.
+    pub fn read_some_back(&mut self) {
+        let begun = Instant::now();
+        while let Some(id) = self.unread.pop() {
+            self.read_back(&id);
+            if begun.elapsed() >= STEP {
+                break;
+            }
+        }
+        if self.unread.is_empty() {
+            self.count_endpoints();
+            self.settle_datagrams();
+            self.adopt();
+        }
+    }
+
+    /// Single endpoints of all plans lie in one table: whether any has more than its own shows by their
+    /// number.
+    fn count_endpoints(&mut self) {
+        let held = self.kernel.single_endpoints().ok();
+        for live in self.live.values_mut() {
+            let equal = held.as_ref().is_some_and(|held| {
+                held.get(&live.number).copied().unwrap_or(0) == live.single_endpoints
+            });
+            live.verified &= equal;
+        }
+    }
+
+    /// A round of reading back in one go.
+    pub(super) fn read_back_all(&mut self) {
+        for id in self.live.keys().cloned().collect::<Vec<_>>() {
+            self.read_back(&id);
+        }
+    }
+
+    /// Compares what the kernel holds for an artifact with what was put there, and takes the counters of its
+    /// rules: CART-006.
+    pub(super) fn read_back(&mut self, id: &str) {
+        // what cannot be read back is not known to be in force
+        let held = self.held(id).unwrap_or_else(|error| {
+            let event = Event::new(Code::EventsLost, Outcome::Noted)
+                .artifact(id)
+                .detail("uses")
+                .message(chain(&error));
+            self.record(event);
+            None
+        });
+        if let Some(live) = self.live.get_mut(id) {
+            live.verified = held.is_some();
+        }
+        if let Some((plan, uses)) = held {
+            let counters = counters(&plan, &uses);
+            for event in self.uses.feed(id, &counters, Instant::now()) {
+                self.record(event);
+            }
+        }
+    }
+
+    /// The plan of an artifact and its counters; None if the kernel holds anything else.
+    fn held(&self, id: &str) -> Result<Option<(Plan, Uses)>, Error> {
+        let (Some(live), Some(entry)) = (self.live.get(id), self.registry.artifacts.get(id)) else {
+            return Ok(None);
+        };
         for identity in live.identities.values() {
             if !self.kernel.is_bound(identity, live.slot)? {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        let claims = self.registry.artifacts.get(id).map(|entry| &entry.claims);
-        for (dev, path) in claims.into_iter().flatten() {
+        for (dev, path) in &entry.claims {
             if !self.kernel.is_claimed(*dev, path, live.slot)? {
-                return Ok(false);
+                return Ok(None);
             }
         }
-        self.kernel.verify(live.slot, live.number, &live.plan)
+        let plan = entry.plan().map_err(Error::Plan)?;
+        let held = self.kernel.read_back(live.slot, live.number, &plan)?;
+        Ok(held.equal.then_some((plan, held.uses)))
     }
 
     /// Whether the kernel holds an artifact to its plan, in its mode, at this moment.
@@ -148,14 +213,11 @@ impl Node {
 
     /// The last report.
     pub(super) fn report(&mut self) -> Report {
-        if self.report.is_none() {
-            self.publish();
+        if let Some(report) = &self.report {
+            return report.clone();
         }
         let observed = self.observe(Admission::Running);
-        match &self.report {
-            Some(report) => report.clone(),
-            None => self.posture.update(&observed).0,
-        }
+        self.posture.update(&observed).0
     }
 
     /// Why this node cannot enforce, as the report would say it now.
@@ -176,12 +238,9 @@ impl Node {
         let ids: Vec<_> = self.live.keys().cloned().collect();
         for id in ids {
             if let Some(live) = self.live.get(&id)
-                && let Err(error) = self.kernel.commit(
-                    live.slot,
-                    live.number,
-                    &live.plan,
-                    crate::enforcer::Mode::Audit,
-                )
+                && let Err(error) =
+                    self.kernel
+                        .commit(live.slot, live.number, live.flags, enforcer::Mode::Audit)
             {
                 self.record(
                     Event::new(Code::ModeChanged, Outcome::Noted)
@@ -229,15 +288,11 @@ impl Node {
                 .collect(),
             unparsable: self.unparsable(),
             parse_ok: self.files.values().all(|file| file.parsable),
-            path_rules: self
-                .live
-                .values()
-                .map(|live| live.plan.files.len() as u64)
-                .sum(),
+            path_rules: self.live.values().map(|live| live.path_rules).sum(),
             network_rules: self
                 .live
                 .values()
-                .map(|live| (live.plan.endpoints.len() + live.plan.ranges.len()) as u64)
+                .map(|live| live.single_endpoints + live.endpoint_ranges)
                 .sum(),
             subjects: self
                 .live
@@ -265,7 +320,7 @@ impl Node {
         let udp = self
             .live
             .values()
-            .any(|live| u32::from(live.plan.flags) & crate::bpf::sys::PLAN_UDP != 0);
+            .any(|live| u32::from(live.flags) & sys::PLAN_UDP != 0);
         self.kernel
             .attached()
             .into_iter()
@@ -291,7 +346,7 @@ impl Node {
         let mut facts: Vec<ArtifactFacts> = admitted
             .map(|(id, entry)| {
                 let live = self.live.get(id);
-                let flags = live.map_or(0, |live| u32::from(live.plan.flags));
+                let flags = live.map_or(0, |live| u32::from(live.flags));
                 ArtifactFacts {
                     id: id.clone(),
                     version: entry.effective.version.clone(),
@@ -308,7 +363,7 @@ impl Node {
                         .iter()
                         .map(|capability| capability.capability.name)
                         .collect(),
-                    udp: flags & crate::bpf::sys::PLAN_UDP != 0,
+                    udp: flags & sys::PLAN_UDP != 0,
                     measured: false,
                 }
             })

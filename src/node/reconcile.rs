@@ -3,9 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admission::{self, ExecutableFacts, Options};
+use crate::admission::{self, ExecutableFacts, Options, Part};
 use crate::artifact::digest::sha256_hex;
-use crate::artifact::draft::{claimed_id, claimed_paths};
+use crate::artifact::draft::Claimed;
 use crate::control::Standing;
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
@@ -62,6 +62,19 @@ impl Node {
             self.unsaved = true;
         }
         self.answer_waiting();
+        // last, because it waits for the disk
+        self.store_inputs();
+    }
+
+    /// Writes down what the decisions were made from.
+    fn store_inputs(&mut self) {
+        if let Err(error) = self.inputs.store() {
+            self.record(
+                Event::new(Code::SinkChanged, Outcome::Noted)
+                    .detail("inputs")
+                    .message(chain(&error)),
+            );
+        }
     }
 
     /// The files of artifacts in force that are not there any more.
@@ -126,11 +139,12 @@ impl Node {
     fn consider(&mut self, name: &str, file: &PolicyFile, vanished: &BTreeSet<String>) -> bool {
         let empty = Vec::new();
         let document = file.document.as_ref().unwrap_or(&empty);
-        let paths = claimed_paths(document);
-        let slot_name = claimed_id(document).unwrap_or_else(|| format!("file:{name}"));
-        let examined = self.examine(&slot_name, &paths);
+        let claimed = Claimed::of(document);
+        let slot_name = claimed.id.clone().unwrap_or_else(|| format!("file:{name}"));
+        let examined = self.examine(&slot_name, &claimed.paths);
         let own = self.making_way(&slot_name, name, vanished);
-        let facts = paths
+        let facts = claimed
+            .paths
             .iter()
             .map(|path| self.facts(&own, path, examined.get(path)))
             .collect();
@@ -144,13 +158,15 @@ impl Node {
             scope: self.site.scope.clone(),
             executables: facts,
             node: self.gate_node(),
-            admitted: self.admitted_summaries(vanished),
+            admitted: self.rivals(name, &claimed, vanished),
             options: Options::default(),
         };
-        if self.is_unchanged(name, &inputs.hashes(), &inputs.executables, &examined) {
+        let parts = inputs.parts();
+        if self.is_unchanged(name, &fingerprint(&parts), &inputs.executables, &examined) {
             self.release(&examined);
             return false;
         }
+        self.inputs.take(parts.into_values());
         let decision = admission::decide(&inputs);
         // whoever reads that it is admitted may rely on it: that is told when it is in force
         let (admitted, events): (Vec<Event>, Vec<Event>) = decision
@@ -161,7 +177,7 @@ impl Node {
         for event in events {
             self.record(event);
         }
-        let verdict = self.carry_out(name, &inputs, &decision, &own, &examined);
+        let verdict = self.carry_out(&inputs, &decision, &own, &examined);
         self.release(&examined);
         for event in admitted {
             if verdict.standing == Standing::Admitted {
@@ -170,18 +186,8 @@ impl Node {
         }
         if verdict.standing == Standing::Admitted {
             self.revoke_file(name, verdict.id.as_deref());
-        }
-        let parts = inputs.parts();
-        if let Err(error) = self.inputs.store(parts.values().map(Vec::as_slice)) {
-            self.record(
-                Event::new(Code::SinkChanged, Outcome::Noted)
-                    .detail("inputs")
-                    .message(chain(&error)),
-            );
-        }
-        if verdict.standing == Standing::Admitted {
             // now it is one of the admitted itself, and that alone is no reason to decide again
-            inputs.admitted = self.admitted_summaries(vanished);
+            inputs.admitted = self.rivals(name, &claimed, vanished);
         }
         let claimable: BTreeSet<String> = match verdict.standing {
             Standing::Admitted => BTreeSet::new(),
@@ -193,12 +199,11 @@ impl Node {
             FileVerdict {
                 document: sha256_hex(document),
                 verdict,
-                inputs: inputs.hashes(),
-                executables: paths.into_iter().collect(),
+                inputs: fingerprint(&inputs.parts()),
+                executables: claimed.paths.into_iter().collect(),
                 claimable,
                 claims,
-                parsable: file.document.is_ok()
-                    && toml::from_slice::<toml::Table>(document).is_ok(),
+                parsable: claimed.parsable,
             },
         );
         true
@@ -208,14 +213,14 @@ impl Node {
     fn is_unchanged(
         &self,
         name: &str,
-        hashes: &BTreeMap<String, String>,
+        fingerprint: &str,
         facts: &[ExecutableFacts],
         examined: &BTreeMap<String, Examined>,
     ) -> bool {
         let Some(before) = self.files.get(name) else {
             return false;
         };
-        if before.inputs != *hashes {
+        if before.inputs != fingerprint {
             return false;
         }
         if before.verdict.standing != Standing::Admitted {
@@ -250,4 +255,13 @@ impl Node {
         }
         !gone.is_empty()
     }
+}
+
+/// One hash of all inputs of a decision.
+fn fingerprint(parts: &BTreeMap<String, Part<'_>>) -> String {
+    let lines: String = parts
+        .iter()
+        .map(|(name, part)| format!("{name} {}\n", part.sha256))
+        .collect();
+    sha256_hex(lines.as_bytes())
 }

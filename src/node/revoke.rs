@@ -273,7 +273,7 @@ impl Node {
         let kernel_mode = self.kernel_mode(mode);
         let committed = self
             .kernel
-            .commit(live.slot, live.number, &live.plan, kernel_mode);
+            .commit(live.slot, live.number, live.flags, kernel_mode);
         if let Err(error) = committed {
             return refused(Why::Failed, chain(&error));
         }

@@ -9,7 +9,6 @@ use crate::bpf::sys;
 use crate::error::chain;
 use crate::event::{Code, ErrorCode, Event, Outcome, Runtime};
 
-use super::admit::counters;
 use super::{Node, canary};
 
 /// How long a loss counts as recent.
@@ -112,28 +111,6 @@ impl Node {
             (None, None) => event = event.fact("slot", record.slot.to_string()),
         }
         self.record(event);
-    }
-
-    /// Reads how often the rules in force were used: CART-006.
-    pub fn feed_uses(&mut self) {
-        let mut told = Vec::new();
-        for (id, live) in &self.live {
-            match self.kernel.uses(live.number, &live.plan) {
-                Ok(uses) => {
-                    let counters = counters(&live.plan, &uses);
-                    told.extend(self.uses.feed(id, &counters, Instant::now()));
-                }
-                Err(error) => told.push(
-                    Event::new(Code::EventsLost, Outcome::Noted)
-                        .artifact(id)
-                        .detail("uses")
-                        .message(chain(&error)),
-                ),
-            }
-        }
-        for event in told {
-            self.record(event);
-        }
     }
 }
 

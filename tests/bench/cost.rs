@@ -123,9 +123,9 @@ fn admit(
         return Err(format!("{program} has another path for the kernel: {path:?}").into());
     }
     kernel.stage(number, plan)?;
-    kernel.commit(slot, number, plan, Mode::Enforce)?;
+    kernel.commit(slot, number, plan.flags, Mode::Enforce)?;
     kernel.bind(&identity, slot, false)?;
-    if !kernel.verify(slot, number, plan)? {
+    if !kernel.read_back(slot, number, plan)?.equal {
         return Err(format!("the kernel does not hold the plan of {program}").into());
     }
     Ok(())

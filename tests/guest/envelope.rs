@@ -33,7 +33,7 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
             .into_iter()
             .map(move |capability| EffectiveCapability {
                 origin: origin.clone(),
-                capability,
+                capability: capability.into(),
             })
     });
     let effective = Effective {

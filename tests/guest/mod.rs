@@ -22,7 +22,7 @@ use cartouche::bpf::sys;
 use cartouche::enforcer::{Kernel, Mode};
 
 #[allow(unused_imports)]
-pub use envelope::{plan, plan_of};
+pub use envelope::{plan, plan_of, toml};
 pub use program::Program;
 #[allow(unused_imports)]
 pub use subject::{Denial, Subject};

@@ -62,9 +62,9 @@ impl<'g> Subject<'g> {
         let before = kernel.totals(slot).unwrap();
         kernel.note_holder(slot, &program.path, 0).unwrap();
         kernel.stage(number, &plan).unwrap();
-        kernel.commit(slot, number, &plan, mode).unwrap();
+        kernel.commit(slot, number, plan.flags, mode).unwrap();
         kernel.bind(&identity, slot, script).unwrap();
-        assert!(kernel.verify(slot, number, &plan).unwrap());
+        assert!(kernel.read_back(slot, number, &plan).unwrap().equal);
         drop(kernel);
         guest.take_records(slot);
         Self {
@@ -104,7 +104,7 @@ impl<'g> Subject<'g> {
         let number = self.guest.number();
         let kernel = self.guest.kernel.borrow();
         kernel.stage(number, &plan).unwrap();
-        kernel.commit(self.slot, number, &plan, mode).unwrap();
+        kernel.commit(self.slot, number, plan.flags, mode).unwrap();
         let (old, retired) = self.plan.replace((number, plan));
         kernel.retire(old, &retired).unwrap();
     }
@@ -137,8 +137,11 @@ impl<'g> Subject<'g> {
     /// How often the rule with this text (`fs:read /x`) allowed something.
     pub fn uses(&self, rule: &str) -> u64 {
         let (number, plan) = &*self.plan.borrow();
-        let uses = self.guest.kernel.borrow().uses(*number, plan).unwrap();
-        uses.iter()
+        let kernel = self.guest.kernel.borrow();
+        let held = kernel.read_back(self.slot, *number, plan).unwrap();
+        assert!(held.equal);
+        held.uses
+            .iter()
             .filter(|(number, _)| plan.rule(**number).is_some_and(|r| r.to_string() == rule))
             .map(|(_, count)| count)
             .sum()
