@@ -571,22 +571,22 @@ fn what_was_staged_and_never_used_is_granted_to_nobody() {
     guest::run(|guest| {
         let server = Server::start();
         let port = server.port;
-        let subject = guest.subject("net:connect tcp://127.0.0.1:1");
-        let single = format!("net:connect tcp://127.0.0.1:{port}");
-        let range = format!("net:connect tcp://127.0.0.0/8:{port}");
+        let narrow = "profile:base\nnet:connect tcp://127.0.0.1:1";
+        let subject = guest.subject(narrow);
         // as a daemon leaves it that is killed between staging and swapping; the next takes this number
-        for left in [&single, &range] {
+        for endpoint in ["127.0.0.1", "127.0.0.0/8"] {
+            let left = format!("profile:base\nnet:connect tcp://{endpoint}:{port}");
             let next = guest.number() + 1;
             let kernel = guest.kernel.borrow();
-            let plan = guest::plan_of(&subject.path, &guest::toml(left));
+            let plan = guest::plan_of(&subject.path, &guest::toml(&left));
             kernel.stage(next, &plan).unwrap();
             kernel.remove_unused().unwrap();
             drop(kernel);
 
-            subject.changes_to("net:connect tcp://127.0.0.1:1", Mode::Enforce);
+            subject.changes_to(narrow, Mode::Enforce);
 
             subject.may_not(&format!("connect tcp 127.0.0.1:{port}"));
-            subject.changes_to(left, Mode::Enforce);
+            subject.changes_to(&left, Mode::Enforce);
             subject.may(&format!("connect tcp 127.0.0.1:{port}"));
         }
     });
