@@ -5,7 +5,7 @@
  * Rules are keyed by path. Without a rule a subject runs and maps nothing; a task outside may run
  * everything but what is claimed and not admitted.
  */
-#include "identity.bpf.h"
+#include "claim.bpf.h"
 #include "rule.bpf.h"
 
 /* Read by no program: a daemon that was killed finds here which slots it had given to whom. */
@@ -17,75 +17,6 @@ struct {
 	__type(value, struct holder);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } holders SEC(".maps");
-
-/* Refuses an exec on behalf of a slot, subject or not; audit mode does not soften it. */
-__noinline int refuse_exec(__u32 slot, __u64 address, __u32 operation, __u32 reason)
-{
-	struct linux_binprm *bprm = (void *)address;
-	struct attempt attempt = {
-		.domain = DOMAIN_EXEC,
-		.always = 1,
-	};
-	struct bearer bearer = {.slot = slot};
-	struct location where;
-
-	attempt.operation = operation;
-	attempt.reason = reason;
-	read_slot(&bearer);
-	if (!in_force(&bearer) && reason == REASON_CONTENT)
-		attempt.reason = REASON_REFUSED;
-	where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
-	name_object(&attempt, where.dentry, where.mount);
-	refuse(&bearer, &attempt);
-	return -EPERM;
-}
-
-/* The slot that claims this file's name and directory, 0 if none does. */
-__noinline __u32 claimant(__u64 dentry, __u64 mount, __u32 dev)
-{
-	struct claim_name_key name = {.dev = dev};
-	struct scratch *scratch;
-	struct claim_key *key;
-	struct claim *claim;
-	__u32 leaf = 0, *namesake;
-	int at;
-
-	bpf_probe_read_kernel_str(name.name, sizeof(name.name),
-				  BPF_CORE_READ((struct dentry *)dentry, d_name.name));
-	namesake = bpf_map_lookup_elem(&claim_names, &name);
-	if (!namesake)
-		return 0;
-	/* a claimed name on the claimed device, whose path cannot be told: refused */
-	scratch = scratch_of_current();
-	if (!scratch)
-		return *namesake;
-	at = walk_path(scratch, dentry, mount, &leaf);
-	if (at < 0)
-		return *namesake;
-	at &= WALK_MAX - 1;
-	key = (void *)&scratch->path[at] - sizeof(__u32);
-	key->dev = dev;
-	claim = bpf_map_lookup_elem(&claims, key);
-	return claim ? claim->slot : 0;
-}
-
-/* A script is what its admitted path says: the interpreter opens that name again. */
-static __always_inline bool script_by_claimed_name(const char *name, __u32 dev, __u32 slot)
-{
-	struct scratch *scratch = scratch_of_current();
-	struct claim_key *key;
-	struct claim *claim;
-
-	if (!scratch)
-		return false;
-	key = (void *)scratch->tail - RULE_MAX - sizeof(__u32);
-	__builtin_memset(key, 0, sizeof(*key));
-	key->dev = dev;
-	bpf_probe_read_kernel_str(key->path, sizeof(key->path), name);
-	claim = bpf_map_lookup_elem(&claims, key);
-	scratch->path[WALK_MAX - 1] = 0;
-	return claim && claim->slot == slot;
-}
 
 /* Remembers in the thread's own storage where this exec leads, and what the process is now. */
 static __always_inline int set_pending(__u32 current_slot, __u32 pending,
@@ -121,21 +52,28 @@ static __always_inline void forget_pending(void)
 		label->pending = 0;
 }
 
+static __always_inline int refuse_label(struct linux_binprm *bprm, __u32 slot, __u32 reason)
+{
+	struct location where = location_of(&BPF_CORE_READ(bprm, file)->f_path);
+
+	return refuse_exec(slot, OP_LABEL, reason, where.dentry, where.mount);
+}
+
 /* Makes a program of nobody's a subject, unless another task has a hand in it. */
 static __always_inline int change_label(struct linux_binprm *bprm, __u32 slot,
 					const struct subject_key *key)
 {
 	if (bprm->unsafe & LSM_UNSAFE_SHARE)
-		return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
+		return refuse_label(bprm, slot, REASON_UNSAFE);
 	if (bprm->unsafe & LSM_UNSAFE_PTRACE) {
 		struct task_struct *tracer = bpf_get_current_task_btf()->parent;
 		struct bearer other;
 
 		if (bearer_of(tracer->group_leader, &other))
-			return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_UNSAFE);
+			return refuse_label(bprm, slot, REASON_UNSAFE);
 	}
 	if (set_pending(0, slot, key))
-		return refuse_exec(slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
+		return refuse_label(bprm, slot, REASON_MEMORY);
 	/* LD_PRELOAD and friends of the parent do not cross a change of label */
 	bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
 	return 0;
@@ -161,13 +99,27 @@ static __always_inline int examine(struct linux_binprm *bprm, struct candidate *
 	if (!candidate->entry) {
 		slot = claimant(candidate->where.dentry, candidate->where.mount,
 				candidate->key.dev);
-		return slot ? refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_CONTENT) : 0;
+		/* it may have been renamed since it was opened: what was asked for counts as well
+		 */
+		if (!slot)
+			slot = claimant_of_name((__u64)bprm->interp, candidate->key.dev);
+		return slot ? refuse_exec(slot, OP_CLAIMED, REASON_CONTENT, candidate->where.dentry,
+					  candidate->where.mount)
+			    : 0;
 	}
 	owner.slot = candidate->entry->slot;
 	read_slot(&owner);
 	if (!in_force(&owner))
-		return refuse_exec(owner.slot, address_of(bprm), OP_CLAIMED, REASON_REFUSED);
+		return refuse_exec(owner.slot, OP_CLAIMED, REASON_REFUSED, candidate->where.dentry,
+				   candidate->where.mount);
 	return 0;
+}
+
+/* A script that goes by another name than its admitted one. */
+static __always_inline int refuse_name(const struct candidate *candidate, __u32 slot)
+{
+	return refuse_exec(slot, OP_CLAIMED, REASON_SCRIPT_PATH, candidate->where.dentry,
+			   candidate->where.mount);
 }
 
 SEC("lsm/bprm_creds_for_exec")
@@ -186,8 +138,8 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	if (candidate.entry) {
 		slot = candidate.entry->slot;
 		if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-		    !script_by_claimed_name(bprm->filename, candidate.key.dev, slot))
-			return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
+		    claimant_of_name((__u64)bprm->filename, candidate.key.dev) != slot)
+			return refuse_name(&candidate, slot);
 	}
 	if (labelled) {
 		struct place place = {
@@ -253,13 +205,13 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	}
 	/* a subject in execve has a pending label, or something is wrong */
 	if (subject(&bearer))
-		return refuse_exec(bearer.slot, address_of(bprm), OP_LABEL, REASON_MEMORY);
+		return refuse_label(bprm, bearer.slot, REASON_MEMORY);
 	if (!candidate.entry)
 		return 0;
 	slot = candidate.entry->slot;
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-	    !script_by_claimed_name(bprm->interp, candidate.key.dev, slot))
-		return refuse_exec(slot, address_of(bprm), OP_CLAIMED, REASON_SCRIPT_PATH);
+	    claimant_of_name((__u64)bprm->interp, candidate.key.dev) != slot)
+		return refuse_name(&candidate, slot);
 	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
 }
 

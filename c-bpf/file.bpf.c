@@ -5,7 +5,7 @@
  * executables.
  */
 #include "compat.bpf.h"
-#include "identity.bpf.h"
+#include "claim.bpf.h"
 #include "rule.bpf.h"
 
 /* What a plan says of one path. */
@@ -124,6 +124,15 @@ static __always_inline bool is_process_memory(__u64 dentry)
 	       (BPF_CORE_READ((struct dentry *)dentry, d_name.hash_len) >> 32) == 3;
 }
 
+/* Opened to be run, at a claimed path, and not what was admitted there. */
+static __always_inline int refuse_other(struct file *file)
+{
+	struct location where = location_of(&file->f_path);
+	__u32 slot = claimant_of_other((__u64)file->f_inode, where.dentry, where.mount);
+
+	return slot ? refuse_exec(slot, OP_CLAIMED, REASON_CONTENT, where.dentry, where.mount) : 0;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -139,10 +148,11 @@ int BPF_PROG(file_open, struct file *file)
 		return refuse_pinned(address_of(file->f_inode), where.dentry, where.mount) ? -EPERM
 											   : 0;
 	}
-	if (!subject(&bearer))
-		return 0;
-	/* execve's own open: decided by the exec hooks */
+	/* execve's own open. The exec hooks decide, but what stands at a claimed path now may be
+	 * renamed until they look. */
 	if (file->f_flags & FMODE_EXEC_FLAG)
+		return refuse_other(file) ? -EPERM : 0;
+	if (!subject(&bearer))
 		return 0;
 	place = place_of((__u64)file->f_path.dentry, (__u64)file->f_path.mnt, 0);
 	if (internal_mount(place.mount) && in_force(&bearer))

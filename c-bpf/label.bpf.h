@@ -31,8 +31,10 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } mirror SEC(".maps");
 
+/* Mapped by the daemon, so that a slot changes with one store. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
 	__uint(max_entries, SLOTS_MAX);
 	__type(key, __u32);
 	__type(value, struct slot);

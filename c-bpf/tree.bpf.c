@@ -2,6 +2,7 @@
 /*
  * Domain file: what changes the tree of names: making, removing, linking, moving.
  */
+#include "claim.bpf.h"
 #include "rule.bpf.h"
 
 SEC("lsm/path_mknod")
@@ -68,7 +69,8 @@ int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
 
 /*
  * Moving never widens: what stands at `to` afterwards may not have rights there that it lacks at
- * `from`, and nothing at or above the beginning of a rule moves.
+ * `from`, and neither what is at or above the beginning of a rule moves, nor what stands at a
+ * claimed path and is not admitted.
  */
 __noinline int judge_move(const struct bearer *bearer, const struct place *from,
 			  const struct place *to)
@@ -81,6 +83,9 @@ __noinline int judge_move(const struct bearer *bearer, const struct place *from,
 		return -EPERM;
 	mode = mode_of(from->dentry);
 	device = is_device(mode);
+	/* while it is started under its claimed name, it must not get another */
+	if (claimant_of_other(inode_of(from->dentry), from->dentry, from->mount))
+		goto refused;
 	if (survey(bearer, from, device, &source) || survey(bearer, to, device, &target))
 		goto refused;
 	if (target.here & ~source.here)

@@ -194,6 +194,12 @@ pub struct FoundFile {
     pub filesystem: String,
     /// Whether it begins with `#!`.
     pub script: bool,
+    /// Whether others than root can put another file under its name.
+    #[serde(default)]
+    pub replaceable: bool,
+    /// Whether its directory takes names without regard to case.
+    #[serde(default)]
+    pub casefold: bool,
     /// What the kernel maps to start it: PT_INTERP, the `#!` line, and theirs.
     #[serde(default)]
     pub loaders: Loaders,
@@ -274,6 +280,16 @@ pub struct Effective {
     pub narrowed: Vec<String>,
 }
 
+/// Whether one of these capabilities is enough to change what stands at this path.
+fn may_replace<'c>(mut capabilities: impl Iterator<Item = &'c Capability>, path: &str) -> bool {
+    let changes = [
+        CapabilityName::FsWrite,
+        CapabilityName::FsCreate,
+        CapabilityName::FsDelete,
+    ];
+    capabilities.any(|one| changes.contains(&one.name) && one.grants_path(path))
+}
+
 impl Effective {
     /// What its executables need to start and is implied: their loaders, but for those of an executable
     /// that could replace one itself. The interpreter of a program in its own tree is for its envelope
@@ -287,14 +303,8 @@ impl Effective {
     }
 
     fn may_replace(&self, path: &str) -> bool {
-        let changes = [
-            CapabilityName::FsWrite,
-            CapabilityName::FsCreate,
-            CapabilityName::FsDelete,
-        ];
-        self.capabilities.iter().any(|entry| {
-            changes.contains(&entry.capability.name) && entry.capability.grants_path(path)
-        })
+        let capabilities = self.capabilities.iter().map(|one| one.capability.as_ref());
+        may_replace(capabilities, path)
     }
 
     /// Sentences about loaders that are not implied.
@@ -362,6 +372,8 @@ justification = "keeps its state"
             uid: 0,
             filesystem: "ext4".to_owned(),
             script: false,
+            replaceable: false,
+            casefold: false,
             loaders: Loaders::default(),
         };
         Inputs {

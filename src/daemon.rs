@@ -32,7 +32,7 @@ use crate::watch::Watch;
 /// How often the canary flies, every plan is read back and the report is renewed.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Between two steps of reading back, in which everything else has its turn.
+/// Between two steps of reading back, or of letting plans go, in which everything else has its turn.
 const PAUSE: Duration = Duration::from_millis(1);
 
 /// How often the head of the audit chain and the use of rules are written down.
@@ -55,6 +55,9 @@ struct Arguments {
     /// Whether to refuse or only to record: enforce or audit
     #[arg(long, value_name = "MODE", value_parser = mode)]
     mode: Option<Mode>,
+    /// Only say whether the configuration, the scope and the profiles are valid
+    #[arg(long)]
+    check: bool,
 }
 
 fn gate(text: &str) -> Result<Gate, String> {
@@ -128,6 +131,9 @@ impl Failure {
 
 fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let paths = Paths::default();
+    if arguments.check {
+        return check(arguments, &paths);
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(Failure::new(
             ExitCode::NotRoot,
@@ -174,6 +180,20 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let signal = serve(&mut node, &paths, &layer)
         .map_err(|error| Failure::new(ExitCode::Failure, error.to_string()))?;
     node.stop(signal);
+    Ok(ExitCode::Success)
+}
+
+/// Reads what a start reads before anything else, and changes nothing.
+fn check(arguments: &Arguments, paths: &Paths) -> Result<ExitCode, Failure> {
+    let invalid = |why: String| Failure::new(ExitCode::Configuration, why);
+    let layer = Layer::of_command_line(arguments.gate, arguments.mode);
+    let loaded =
+        Config::load(paths, std::env::vars_os(), &layer).map_err(|error| invalid(chain(&error)))?;
+    let site = Site::read(paths).map_err(|error| invalid(chain(&error)))?;
+    for warning in loaded.warnings.iter().chain(&site.problems) {
+        say(4, &format!("warning: {warning}"));
+    }
+    println!("The configuration, the scope and the profiles are valid.");
     Ok(ExitCode::Success)
 }
 
@@ -438,6 +458,9 @@ fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
     if node.flush_due() {
         clock.report_due = Some(now);
     }
+    if node.sinks_changed() {
+        clock.report_due = Some(now);
+    }
     if clock.report_due.is_some_and(|due| due <= now) {
         clock.report_due = None;
         node.publish();
@@ -448,6 +471,9 @@ fn tick(node: &mut Node, clock: &mut Clock, now: Instant) {
         clock.minute = now + MINUTE;
         node.begin_read_back();
         clock.reading_back = true;
+    }
+    if node.is_retiring() {
+        node.retire_one();
     }
     if clock.reading_back {
         node.read_some_back();
@@ -530,7 +556,7 @@ fn next_alarm(node: &Node, watch: &Watch, clock: &Clock) -> Instant {
         .map(|seconds| Instant::now() + Duration::from_secs(seconds));
     let canary_due = clock.canary_due.filter(|_| clock.canary.is_none());
     [
-        clock.reading_back.then(|| Instant::now() + PAUSE),
+        (clock.reading_back || node.is_retiring()).then(|| Instant::now() + PAUSE),
         watch.due(),
         node.next_due(),
         canary_due,

@@ -187,6 +187,8 @@ stable_words! {
         ExecutableSetId = "executable-set-id",
         /// A file system on which a file cannot be pinned.
         ExecutableFilesystem = "executable-filesystem",
+        /// A script that others than root, or the artifact itself, can replace.
+        ExecutableReplaceable = "executable-replaceable",
         /// An executable that could not be examined.
         ExecutableUnreadable = "executable-unreadable",
         /// Rejected only because an executable is missing.

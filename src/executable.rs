@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, ResolveFlags, fstat, fstatfs, openat, openat2};
 use rustix::io::Errno;
@@ -26,6 +27,9 @@ const HEAD: usize = 1 << 20;
 
 /// The largest executable that is hashed, in bytes: meanwhile the daemon does nothing else.
 const SIZE_MAX: u64 = 1 << 30;
+
+/// FS_CASEFOLD_FL of linux/fs.h.
+const CASEFOLD: u32 = 0x4000_0000;
 
 /// Types of file systems by the magic number of statfs(2), from linux/magic.h.
 const FILESYSTEMS: &[(u64, &str)] = &[
@@ -49,6 +53,8 @@ const FILESYSTEMS: &[(u64, &str)] = &[
 #[derive(Debug)]
 pub struct Opened {
     pub file: File,
+    /// As it was asked for.
+    pub path: String,
     /// Whether its path goes through no symlink.
     pub realpath: bool,
 }
@@ -65,6 +71,7 @@ pub fn open(path: &str) -> io::Result<Option<Opened>> {
     match opened {
         Ok(descriptor) => Ok(Some(Opened {
             file: readable(descriptor)?,
+            path: path.to_owned(),
             realpath,
         })),
         Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
@@ -126,8 +133,21 @@ pub fn facts(opened: &Opened) -> io::Result<FoundFile> {
         uid: metadata.uid(),
         filesystem,
         script: head.starts_with(b"#!"),
+        replaceable: loaders::is_replaceable(&opened.path),
+        casefold: in_casefold_directory(&opened.path),
         loaders: Loaders::of(&head),
     })
+}
+
+/// Whether the file's directory finds it under other spellings, as ext4 and f2fs can (`chattr +F`).
+fn in_casefold_directory(path: &str) -> bool {
+    let Some(directory) = Path::new(path).parent() else {
+        return false;
+    };
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    openat(CWD, directory, flags, Mode::empty())
+        .and_then(|directory| rustix::fs::ioctl_getflags(&directory))
+        .is_ok_and(|flags| flags.bits() & CASEFOLD != 0)
 }
 
 /// The hash of a file, and its beginning: both of the same bytes.

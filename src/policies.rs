@@ -25,8 +25,8 @@ pub struct Policies {
     pub files: BTreeMap<String, PolicyFile>,
     /// The names of all that are there, asked for or not; masked ones only if they were not asked for.
     pub present: BTreeSet<String>,
-    /// A directory is there and could not be read: what is missing here may still be there.
-    pub incomplete: bool,
+    /// Directories that are there and could not be read, and why: what is missing here may still be there.
+    pub unread: BTreeMap<String, String>,
     /// What was passed over and why, as sentences: by path.
     pub ignored: BTreeMap<String, String>,
 }
@@ -60,8 +60,7 @@ impl Policies {
             Ok(directory) => directory,
             Err(error) if matches!(error.fault, Fault::Vanished) => return,
             Err(error) => {
-                self.incomplete = true;
-                self.ignored
+                self.unread
                     .insert(path.display().to_string(), error.to_string());
                 return;
             }
@@ -69,8 +68,7 @@ impl Policies {
         let entries = match directory.names() {
             Ok(entries) => entries,
             Err(error) => {
-                self.incomplete = true;
-                self.ignored
+                self.unread
                     .insert(path.display().to_string(), error.to_string());
                 return;
             }
@@ -246,8 +244,8 @@ mod tests {
 
         let untrusted = Policies::read(&paths, None);
 
-        assert_eq!((read.ignored.len(), read.incomplete), (1, false));
-        assert_eq!((untrusted.ignored.len(), untrusted.incomplete), (1, true));
+        assert_eq!((read.ignored.len(), read.unread.len()), (1, 0));
+        assert_eq!((untrusted.ignored.len(), untrusted.unread.len()), (0, 1));
     }
 
     #[test]

@@ -38,6 +38,8 @@ fn executables() -> Vec<ExecutableFacts> {
         uid: 0,
         filesystem: "ext4".to_owned(),
         script: false,
+        replaceable: false,
+        casefold: false,
         loaders: cartouche::executable::Loaders::default(),
     };
     let second = FoundFile {
@@ -57,6 +59,15 @@ fn executables() -> Vec<ExecutableFacts> {
         mode: 0o4755,
         ..sound.clone()
     };
+    let replaceable = FoundFile {
+        script: true,
+        replaceable: true,
+        ..sound.clone()
+    };
+    let casefold = FoundFile {
+        casefold: true,
+        ..sound.clone()
+    };
     let overlay = FoundFile {
         filesystem: "overlay".to_owned(),
         ..sound.clone()
@@ -68,6 +79,8 @@ fn executables() -> Vec<ExecutableFacts> {
         ("directory", &directory),
         ("setuid", &setuid),
         ("overlay", &overlay),
+        ("replaceable", &replaceable),
+        ("casefold", &casefold),
         ("busy", &sound),
         ("taken", &sound),
         ("bash", &sound),

@@ -452,6 +452,35 @@ fn an_exception_does_not_move_out_of_the_way() {
 }
 
 #[test]
+fn what_stands_at_a_claimed_path_and_is_not_admitted_stays_there() {
+    guest::run(|guest| {
+        let owner = guest.subject("");
+        owner.claims();
+        let (path, aside) = (owner.path.clone(), format!("{}-aside", owner.path));
+        let admitted = format!("{path}-admitted");
+        fs::hard_link(&path, &admitted).unwrap();
+        for uid in USERS {
+            let mover = guest
+                .subject(&format!("fs:create {ROOM}/*\nfs:delete {ROOM}/*"))
+                .by(uid);
+            let there_and_back = format!("rename {path} {aside}, rename {aside} {path}");
+            mover.may(&there_and_back);
+            let other = guest.outsider();
+            fs::rename(&other.path, &path).unwrap();
+
+            mover.may_not(&format!("rename {path} {aside}"));
+
+            assert_eq!(mover.denials().pop().unwrap().operation, MOVE);
+            owner.unclaims();
+            mover.may(&there_and_back);
+            owner.claims();
+            fs::remove_file(&path).unwrap();
+            fs::hard_link(&admitted, &path).unwrap();
+        }
+    });
+}
+
+#[test]
 fn what_is_opened_below_a_descriptor_is_judged_by_its_present_path() {
     guest::run(|guest| {
         let room = guest.files(&["open/", "open/d/", "open/d/file", "shut/"]);

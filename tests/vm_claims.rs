@@ -4,11 +4,11 @@
 mod daemon;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cartouche::control::Standing::{Admitted, Rejected};
 use cartouche::event::Code;
@@ -143,6 +143,131 @@ fn what_stands_at_the_path_for_a_moment_widens_no_envelope() {
     assert!(!reads_shadow());
     daemon.audit.is_whole();
     daemon.start();
+}
+
+/// Tries until the time is over, and counts how often the program ran.
+fn runs_within(time: Duration, program: &str) -> (u32, u32) {
+    let begun = Instant::now();
+    let (mut ran, mut refused) = (0, 0);
+    while begun.elapsed() < time {
+        match Command::new(program).args(["-c", ":"]).status() {
+            Ok(status) if status.success() => ran += 1,
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) => refused += 1,
+            _ => {}
+        }
+    }
+    (ran, refused)
+}
+
+/// Gives a file another name and its own again, without end, while `what` goes on.
+fn while_it_is_renamed<T>(path: &str, what: impl FnOnce() -> T) -> T {
+    let (aside, ended) = (format!("{path}.aside"), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let renaming = scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                fs::rename(path, &aside).unwrap();
+                fs::rename(&aside, path).unwrap();
+            }
+        });
+        let result = what();
+        ended.store(true, Ordering::Relaxed);
+        renaming.join().unwrap();
+        result
+    })
+}
+
+#[test]
+fn what_is_renamed_while_it_is_started_counts_by_the_name_it_was_asked_for() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("renamed");
+    tool.drop(&tool.artifact());
+    daemon.comes_to("renamed", Admitted);
+    let unclaimed = tool.file("unclaimed");
+    fs::copy("/bin/dash", &unclaimed).unwrap();
+    tool.install("other content");
+
+    // the attempts hit the moment between opening the file and the decision: several in a hundred once ran
+    let claimed = while_it_is_renamed(&tool.path, || {
+        runs_within(Duration::from_secs(10), &tool.path)
+    });
+    let free = while_it_is_renamed(&unclaimed, || {
+        runs_within(Duration::from_secs(2), &unclaimed)
+    });
+
+    assert_eq!(claimed.0, 0, "{claimed:?}");
+    assert!(claimed.1 > 20, "{claimed:?}");
+    assert!(free.0 > 5 && free.1 == 0, "{free:?}");
+}
+
+#[test]
+fn a_writer_of_before_is_noticed_though_it_is_gone_when_the_hash_is_made() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("written");
+    // long enough to be written to while it is read
+    tool.install(&"A".repeat(12 << 20));
+    let artifact = tool.artifact();
+    let writer = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open(&tool.path)
+        .unwrap();
+    let mut reading = inotify::Inotify::init().unwrap();
+    reading
+        .watches()
+        .add(&tool.path, inotify::WatchMask::ACCESS)
+        .unwrap();
+    let path = tool.path.clone();
+    let writing = thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        // the beginning is read by now
+        let seen = reading.read_events_blocking(&mut buffer).unwrap().count();
+        thread::sleep(Duration::from_millis(20));
+        writer.write_all_at(b"EVIL", 200 << 10).unwrap();
+        drop(writer);
+        seen
+    });
+
+    tool.drop(&artifact);
+
+    daemon.comes_to("written", Rejected);
+    // where it is not even read while somebody can write to it, nobody has read it yet
+    fs::read(&path).unwrap();
+    assert!(writing.join().unwrap() > 0);
+    daemon.settles();
+    daemon.comes_to("written", Rejected);
+    assert_eq!(tool.reads("mine"), NotStarted);
+    // and its twin, written by nobody
+    tool.install("");
+    daemon::rename_into(&tool.policy(), tool.artifact().as_bytes()).unwrap();
+    daemon.comes_to("written", Admitted);
+    assert_eq!(tool.reads("mine"), Done);
+}
+
+#[test]
+fn a_script_that_others_can_replace_is_rejected() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let tool = Tool::new("scripted");
+    fs::remove_file(&tool.path).unwrap();
+    fs::write(&tool.path, "#!/bin/sh\n:\n").unwrap();
+    fs::set_permissions(&tool.path, fs::Permissions::from_mode(0o755)).unwrap();
+    let artifact = tool.artifact();
+    let everybody = |may| {
+        let mode = if may { 0o777 } else { 0o755 };
+        fs::set_permissions(&tool.room, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    everybody(true);
+
+    tool.drop(&artifact);
+
+    daemon.comes_to("scripted", Rejected);
+    assert!(Command::new(&tool.path).status().is_err());
+    everybody(false);
+    daemon.settles();
+    daemon.comes_to("scripted", Admitted);
+    assert!(Command::new(&tool.path).status().unwrap().success());
 }
 
 #[test]

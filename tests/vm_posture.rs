@@ -756,14 +756,9 @@ fn an_audit_log_that_takes_nothing_is_told() {
     assert!(chattr("+i").success());
 
     assert_eq!(tool.reads("other"), Refused);
-    daemon::eventually("a record is missing", || {
-        daemon.settles();
-        codes(&daemon.report())
-            .contains(&ReasonCode::SinkLost)
-            .then_some(())
-    });
 
-    let report = daemon.report();
+    // without anything else that happens
+    let report = says(&daemon, ReasonCode::SinkLost);
     assert_eq!(report.runtime_state, RuntimeState::Degraded);
     let sinks = &report.cartouche.sinks;
     assert!(sinks.iter().any(|sink| !sink.working), "{sinks:?}");
@@ -771,10 +766,67 @@ fn an_audit_log_that_takes_nothing_is_told() {
     // no verdict depends on it
     assert_eq!((tool.reads("other"), tool.reads("mine")), (Refused, Done));
     assert!(chattr("-i").success());
-    assert_eq!(tool.reads("other"), Refused);
-    daemon.settles();
+    // the minute's work finds out by itself; a reload does not wait for it
+    daemon.signal(Signal::HUP);
     enforces(&daemon);
     daemon.audit.is_whole();
+}
+
+#[test]
+fn what_cannot_be_written_down_is_told_to_who_asked_for_it() {
+    daemon::require_lsm!();
+    let (daemon, tool) = daemon::with_tool("unwritten");
+    enforces(&daemon);
+    const REGISTRY: &str = "/var/lib/cartouche/admitted.json";
+    let aside = format!("{REGISTRY}.aside");
+    fs::rename(REGISTRY, &aside).unwrap();
+    fs::create_dir(REGISTRY).unwrap();
+
+    let output = daemon::cartouche(&["mode", &tool.id, "audit"]);
+
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("after a restart it is as it was before"),
+        "{said}"
+    );
+    // in force nevertheless, and said so
+    assert_eq!(tool.reads("other"), Done);
+    says(&daemon, ReasonCode::SinkLost);
+    fs::remove_dir(REGISTRY).unwrap();
+    fs::rename(&aside, REGISTRY).unwrap();
+    let output = daemon::cartouche(&["mode", &tool.id, "enforce"]);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(tool.reads("other"), Refused);
+    enforces(&daemon);
+}
+
+#[test]
+fn a_directory_that_is_not_trusted_is_not_read_and_that_is_told() {
+    daemon::require_lsm!();
+    let (daemon, tool) = daemon::with_tool("open");
+    enforces(&daemon);
+    let everybody = |may| {
+        let mode = if may { 0o777 } else { 0o755 };
+        fs::set_permissions(POLICIES, Permissions::from_mode(mode)).unwrap();
+    };
+    everybody(true);
+
+    // whoever removes it there may be anybody
+    let report = says(&daemon, ReasonCode::UpdateFailed);
+    fs::remove_file(tool.policy()).unwrap();
+    daemon.settles();
+
+    let reasons = format!("{:?}", report.cartouche.reasons);
+    assert!(
+        reasons.contains(POLICIES) && reasons.contains("chmod go-w"),
+        "{reasons}"
+    );
+    assert_eq!((tool.reads("mine"), tool.reads("other")), (Done, Refused));
+    everybody(false);
+    daemon.comes_to(&tool.id, cartouche::control::Standing::Revoked);
+    enforces(&daemon);
+    assert_eq!(tool.reads("mine"), NotStarted);
 }
 
 #[test]

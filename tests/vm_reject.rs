@@ -121,9 +121,13 @@ fn expected(text: &str) -> &str {
 }
 
 /// Cases of the table that need a node other than this one.
-const ELSEWHERE: [&str; 1] = [
-    // an overlay at /usr/bin
+const ELSEWHERE: [&str; 4] = [
+    // an overlay, and a directory without regard to case, at /usr/bin
     "executable-overlay.toml",
+    "executable-casefold.toml",
+    // scripts of which the content is none
+    "executable-script-others-replace.toml",
+    "executable-script-replaces-itself.toml",
 ];
 
 #[test]

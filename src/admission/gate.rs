@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::identity::{declared, examine};
-use super::{BoundExecutable, Decision, Effective, EffectiveCapability, Inputs, Verdict};
+use super::{
+    BoundExecutable, Decision, Effective, EffectiveCapability, Inputs, Verdict, may_replace,
+};
 use crate::artifact::ceiling::Ceiling;
 use crate::artifact::draft::{Claimed, Draft};
 use crate::artifact::problem::{Place, Problem, Problems};
@@ -70,7 +72,7 @@ impl<'i> Gate<'i> {
         self.events
             .push(self.event(Code::EnvelopeValid, Outcome::Valid, Detail::EnvelopeValid));
         let digest = self.check_digest(&draft)?;
-        let executables = self.check_executables(&draft)?;
+        let executables = self.check_executables(&draft, &capabilities)?;
         self.check_taken(&draft)?;
         let (capabilities, narrowed) = self.check_scope(&draft, capabilities)?;
         self.check_node(&draft, &capabilities)?;
@@ -240,7 +242,11 @@ impl<'i> Gate<'i> {
         self.close(Code::DigestMismatch, vec![problem])
     }
 
-    fn check_executables(&mut self, draft: &Draft) -> Step<Vec<BoundExecutable>> {
+    fn check_executables(
+        &mut self,
+        draft: &Draft,
+        capabilities: &[Placed],
+    ) -> Step<Vec<BoundExecutable>> {
         if !self.inputs.options.executables {
             return Ok(draft.executables.iter().map(declared).collect());
         }
@@ -252,7 +258,21 @@ impl<'i> Gate<'i> {
                 .executables
                 .iter()
                 .find(|f| f.path == executable.path);
+            let envelope = capabilities.iter().map(|(_, one)| one.capability.as_ref());
             match examine(executable, facts) {
+                Ok(found) if found.script && may_replace(envelope, &executable.path) => {
+                    let message = format!(
+                        "{:?} is a script, which its interpreter opens by name, and the envelope lets it \
+                         put another file there; declare less",
+                        executable.path
+                    );
+                    problems.push(Problem::new(
+                        executable.place,
+                        ErrorCode::DigestMismatch,
+                        Detail::ExecutableReplaceable,
+                        message,
+                    ));
+                }
                 Ok(found) => bound.push(BoundExecutable {
                     path: executable.path.clone(),
                     sha256: found.sha256.clone(),

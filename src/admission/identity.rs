@@ -59,6 +59,16 @@ pub(super) fn examine<'f>(
         );
         return refuse(Detail::ExecutableFilesystem, message);
     }
+    if found.casefold {
+        let message = "lies in a directory that takes names without regard to case, where other spellings \
+                       of the name are not claimed; move it";
+        return refuse(Detail::ExecutableFilesystem, message.to_owned());
+    }
+    if found.script && found.replaceable {
+        let message = "is a script, which its interpreter opens by name, and others than root can put \
+                       another file there; let root own it and every directory above it";
+        return refuse(Detail::ExecutableReplaceable, message.to_owned());
+    }
     if let Some(problem) = facts.and_then(|facts| facts.problem.as_ref()) {
         return refuse(
             Detail::ExecutableUnreadable,

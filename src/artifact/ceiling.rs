@@ -348,7 +348,8 @@ mod tests {
             })
     }
 
-    /// Every path of up to three components from an alphabet larger than the patterns'.
+    /// Every path of up to three components from an alphabet larger than the patterns', and one below each:
+    /// what is below the children of the longest pattern.
     fn all_paths() -> Vec<String> {
         let names = [
             "a", "b", "c", "aa", "ab", "ac", "ba", "bb", "bc", "aac", "abc", "bac", "bbc",
@@ -362,6 +363,7 @@ mod tests {
                 .collect();
             all.extend(paths.iter().cloned());
         }
+        all.extend(paths.iter().map(|path| format!("{path}/c")));
         all
     }
 

@@ -21,7 +21,7 @@ pub use health::SinkState;
 pub use line::{Level, level, line, outside, printable};
 pub use log::{AuditLog, CURRENT, Limits, each_record};
 pub use syslog::{DEV_LOG, Syslog};
-pub use uses::Uses;
+pub use uses::{Account, Uses};
 pub use verify::{Fault, Problem, Report, verify};
 
 use crate::event::{Code, Event, Outcome};
@@ -155,6 +155,11 @@ impl Audit {
     /// The newest record of the chain.
     pub fn head(&self) -> &Head {
         self.log.head()
+    }
+
+    /// Records that the complete log did not take since the daemon started.
+    pub fn records_lost(&self) -> u64 {
+        self.file_health.state().lost
     }
 
     /// How each sink is, for the posture.

@@ -16,7 +16,13 @@ pub type Counters = BTreeMap<String, u64>;
 /// What is known of the use of every rule that was ever used.
 #[derive(Debug, Default)]
 pub struct Uses {
-    artifacts: BTreeMap<String, BTreeMap<String, Use>>,
+    artifacts: BTreeMap<String, Account>,
+}
+
+/// What is known of the use of one plan's rules, by rule.
+#[derive(Debug, Default)]
+pub struct Account {
+    rules: BTreeMap<String, Use>,
 }
 
 #[derive(Debug)]
@@ -37,10 +43,31 @@ impl Uses {
         if counters.is_empty() {
             return Vec::new();
         }
-        let rules = self.artifacts.entry(artifact.to_owned()).or_default();
+        let account = self.artifacts.entry(artifact.to_owned()).or_default();
+        account.feed(artifact, counters, now)
+    }
+
+    /// The account of an artifact, to be closed when its last counters are known; another begins.
+    pub fn take(&mut self, artifact: &str) -> Account {
+        self.artifacts.remove(artifact).unwrap_or_default()
+    }
+
+    /// How often each rule of an artifact was used; those that never were are missing.
+    pub fn totals(&self, artifact: &str) -> Counters {
+        self.artifacts
+            .get(artifact)
+            .into_iter()
+            .flat_map(|account| &account.rules)
+            .map(|(rule, one)| (rule.clone(), one.total))
+            .collect()
+    }
+}
+
+impl Account {
+    fn feed(&mut self, artifact: &str, counters: &Counters, now: Instant) -> Vec<Event> {
         let mut events = Vec::new();
         for (rule, &count) in counters {
-            let one = rules.entry(rule.clone()).or_insert(Use {
+            let one = self.rules.entry(rule.clone()).or_insert(Use {
                 seen: 0,
                 untold: 0,
                 total: 0,
@@ -62,25 +89,15 @@ impl Uses {
         events
     }
 
-    /// Ends the account of an artifact: events for all uses not yet told.
-    pub fn close(&mut self, artifact: &str, counters: &Counters, now: Instant) -> Vec<Event> {
+    /// Ends the account with the last counters: events for all uses not yet told.
+    pub fn close(mut self, artifact: &str, counters: &Counters, now: Instant) -> Vec<Event> {
         let mut events = self.feed(artifact, counters, now);
-        for (rule, mut one) in self.artifacts.remove(artifact).unwrap_or_default() {
+        for (rule, mut one) in self.rules {
             if one.untold > 0 {
                 events.push(one.tell(artifact, &rule, "last-use"));
             }
         }
         events
-    }
-
-    /// How often each rule of an artifact was used; those that never were are missing.
-    pub fn totals(&self, artifact: &str) -> Counters {
-        self.artifacts
-            .get(artifact)
-            .into_iter()
-            .flatten()
-            .map(|(rule, one)| (rule.clone(), one.total))
-            .collect()
     }
 }
 
@@ -143,9 +160,13 @@ mod tests {
         let start = Instant::now();
         uses.feed("a", &counters(&[("fs:read", 1)]), start);
 
-        let told_last = uses.close("a", &counters(&[("fs:read", 5)]), start);
+        let account = uses.take("a");
+        // the next plan of the artifact is counted apart
+        uses.feed("a", &counters(&[("fs:read", 2)]), start);
+        let told_last = account.close("a", &counters(&[("fs:read", 5)]), start);
 
         assert_eq!(told(&told_last), [("last-use", 4)]);
+        assert_eq!(uses.take("a").close("a", &counters(&[]), start), []);
         assert_eq!(uses.totals("a"), Counters::new());
     }
 

@@ -8,6 +8,7 @@ pub mod object;
 pub mod ring;
 pub mod sys;
 pub mod table;
+pub mod words;
 
 use std::ffi::NulError;
 use std::io;
@@ -74,6 +75,16 @@ fn check(value: i32, attempt: impl FnOnce() -> String) -> Result<i32> {
 pub fn release_memory() {
     // SAFETY: touches only free memory of the allocator.
     unsafe { libc::malloc_trim(0) };
+}
+
+/// Returns once every program that runs now has ended: what they have read before is in use no more. Without
+/// membarrier(2) it returns at once, and a program may find a plan gone that it is about to ask; that denies.
+pub fn wait_for_programs() {
+    // MEMBARRIER_CMD_GLOBAL of linux/membarrier.h: waits as the kernel itself does before it frees what its
+    // readers may hold
+    const GLOBAL: libc::c_int = 1;
+    // SAFETY: takes three integers and touches no memory of ours.
+    unsafe { libc::syscall(libc::SYS_membarrier, GLOBAL, 0, 0) };
 }
 
 /// Switches off libbpf's own messages on standard error; errors still come back from each call.

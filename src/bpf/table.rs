@@ -27,17 +27,7 @@ pub struct Table<K, V> {
 impl<K: Plain, V: Plain> Table<K, V> {
     /// A table over a descriptor. Fails if the map's key or value has another size.
     pub fn new(fd: OwnedFd, name: &'static str) -> Result<Self> {
-        let mut info = libbpf_sys::bpf_map_info::default();
-        let mut size = size_of::<libbpf_sys::bpf_map_info>() as u32;
-        // SAFETY: `info` and `size` outlive the call, and the size is its own.
-        let result = unsafe {
-            libbpf_sys::bpf_obj_get_info_by_fd(
-                fd.as_raw_fd(),
-                (&raw mut info).cast(),
-                &raw mut size,
-            )
-        };
-        check(result, || format!("read the shape of map {name}"))?;
+        let info = shape(&fd, name)?;
         if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
             return Err(Error::new(
                 format!("use map {name}, which has another shape than this build"),
@@ -171,6 +161,18 @@ impl<K: Plain, V: Plain> Table<K, V> {
             place = Some(next);
         }
     }
+}
+
+/// What the kernel knows of a map.
+pub(super) fn shape(fd: &OwnedFd, name: &str) -> Result<libbpf_sys::bpf_map_info> {
+    let mut info = libbpf_sys::bpf_map_info::default();
+    let mut size = size_of::<libbpf_sys::bpf_map_info>() as u32;
+    // SAFETY: `info` and `size` outlive the call, and the size is its own.
+    let result = unsafe {
+        libbpf_sys::bpf_obj_get_info_by_fd(fd.as_raw_fd(), (&raw mut info).cast(), &raw mut size)
+    };
+    check(result, || format!("read the shape of map {name}"))?;
+    Ok(info)
 }
 
 /// An array whose values are maps of one shape.

@@ -12,11 +12,13 @@ use super::network::Network;
 use super::privilege::Privilege;
 use super::{Enforcer, Error, Held, Hook, PIN_ROOT, PlanNumber, Uses, pins};
 use crate::artifact::capability::CapabilityName;
+use crate::bpf;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::pinned_program;
 use crate::bpf::ring::Ring;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
+use crate::bpf::words::Words;
 use crate::plan::Plan;
 
 /// What a slot's tasks are held to.
@@ -57,7 +59,7 @@ pub struct Kernel {
     network: Network,
     ipc: Ipc,
     privilege: Privilege,
-    slots: Table<u32, sys::slot>,
+    slots: Words<sys::slot>,
     holders: Table<u32, sys::holder>,
     counts: Table<u32, sys::slot_counts>,
     ring: Ring,
@@ -76,7 +78,7 @@ impl Kernel {
             network: Network::load(root, &types)?,
             ipc: Ipc::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
-            slots: Table::new(exec.object().map("slots")?, "slots")?,
+            slots: Words::map(&exec.object().map("slots")?, "slots")?,
             holders: Table::new(exec.object().map("holders")?, "holders")?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
             ring: Ring::new(exec.object().map("events")?)?,
@@ -239,7 +241,7 @@ impl Kernel {
 
     /// The state of a slot as the kernel holds it.
     pub fn state(&self, slot: u32) -> Result<(SlotState, Mode, PlanNumber), Error> {
-        let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        let held = self.slots.load(slot).unwrap_or(EMPTY_SLOT);
         let state = match u32::from(held.state) {
             x if x == sys::slot_state::SLOT_ADMITTED.0 => SlotState::Admitted,
             x if x == sys::slot_state::SLOT_REVOKED.0 => SlotState::Revoked,
@@ -290,7 +292,7 @@ impl Kernel {
     fn slots_given(&self) -> Result<BTreeMap<u32, sys::slot>, Error> {
         let mut given = BTreeMap::new();
         for slot in self.holders()?.into_keys() {
-            given.insert(slot, self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT));
+            given.insert(slot, self.slots.load(slot).unwrap_or(EMPTY_SLOT));
         }
         Ok(given)
     }
@@ -309,7 +311,7 @@ impl Kernel {
 
     /// What the kernel holds for a slot, against the plan that should be in force.
     pub fn read_back(&self, slot: u32, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
-        let held = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        let held = self.slots.load(slot).unwrap_or(EMPTY_SLOT);
         if held.plan != number
             || held.flags & !(sys::SLOT_HAD_UDP as u16) != plan.flags
             || u32::from(held.state) != sys::slot_state::SLOT_ADMITTED.0
@@ -327,8 +329,10 @@ impl Kernel {
         Ok(Held::equal(uses))
     }
 
-    /// Removes a plan that no slot points to, and tells its last counts.
+    /// Removes a plan that no slot points to, and tells its last counts. Waits for programs that read the slot
+    /// before it pointed elsewhere.
     pub fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        bpf::wait_for_programs();
         let mut uses = Uses::new();
         for domain in self.domains() {
             uses.extend(domain.retire(number, plan)?);
@@ -347,8 +351,7 @@ impl Kernel {
                 continue;
             }
             let flags = held.flags & !(sys::SLOT_HAD_UDP as u16);
-            self.slots
-                .write(&slot, &sys::slot { flags, ..held }, Write::Replace)?;
+            self.slots.store(slot, sys::slot { flags, ..held });
         }
         self.network
             .watch_datagrams(&pins::links(&self.root), needed)
@@ -412,7 +415,7 @@ impl Kernel {
             Mode::Enforce => sys::slot_mode::MODE_ENFORCE,
             Mode::Audit => sys::slot_mode::MODE_AUDIT,
         };
-        let before = self.slots.lookup(&slot)?.unwrap_or(EMPTY_SLOT);
+        let before = self.slots.load(slot).unwrap_or(EMPTY_SLOT);
         let had_udp = before.flags & sys::SLOT_HAD_UDP as u16;
         let has_udp = u32::from(flags) & sys::PLAN_UDP != 0;
         let value = sys::slot {
@@ -421,7 +424,13 @@ impl Kernel {
             flags: flags | had_udp | if has_udp { sys::SLOT_HAD_UDP as u16 } else { 0 },
             plan,
         };
-        Ok(self.slots.write(&slot, &value, Write::Replace)?)
+        match self.slots.store(slot, value) {
+            true => Ok(()),
+            false => Err(Error::Full {
+                what: "artifacts",
+                limit: sys::SLOTS_MAX - 1,
+            }),
+        }
     }
 }
 

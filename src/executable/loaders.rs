@@ -19,6 +19,9 @@ const DEPTH: usize = 5;
 /// Symlinks on the way to one, as the kernel allows (MAXSYMLINKS).
 const LINKS_MAX: usize = 40;
 
+/// What everybody may do with a program: one that not everybody can read is nobody's loader.
+const ALL_READ_AND_RUN: u32 = 0o555;
+
 /// Write permission for anybody but the owner.
 const OTHERS_WRITE: u32 = 0o022;
 
@@ -39,6 +42,7 @@ impl Loaders {
     pub(super) fn of(head: &[u8]) -> Self {
         let mut found = Self::default();
         let mut next = interpreter(head);
+        let mut by_line = head.starts_with(b"#!");
         for _ in 0..DEPTH {
             let Some(name) = next else {
                 break;
@@ -47,7 +51,13 @@ impl Loaders {
                 found.untrusted.insert(name);
                 break;
             };
-            next = head_of(&path).and_then(|head| interpreter(&head));
+            let head = head_of(&path).unwrap_or_default();
+            if !is_loader(&head, by_line) {
+                found.untrusted.insert(name);
+                break;
+            }
+            next = interpreter(&head);
+            by_line = head.starts_with(b"#!");
             if !found.paths.insert(path) {
                 break;
             }
@@ -56,8 +66,16 @@ impl Loaders {
     }
 }
 
-/// Where a name leads, through what root alone can change; the way is added to `ways`.
+/// The program that a name leads to, through what root alone can change; the way is added to `ways`.
 fn resolve(name: &str, ways: &mut BTreeSet<String>) -> Option<String> {
+    let at = follow(name, ways)?;
+    let metadata = fs::symlink_metadata(&at).ok()?;
+    let runs = metadata.is_file() && metadata.mode() & ALL_READ_AND_RUN == ALL_READ_AND_RUN;
+    at.to_str().filter(|_| runs).map(str::to_owned)
+}
+
+/// Whatever a name leads to, likewise.
+fn follow(name: &str, ways: &mut BTreeSet<String>) -> Option<PathBuf> {
     let mut at = PathBuf::from("/");
     let mut left: VecDeque<PathBuf> = parts(Path::new(name));
     let mut links = 0;
@@ -91,9 +109,24 @@ fn resolve(name: &str, ways: &mut BTreeSet<String>) -> Option<String> {
             at = here;
         }
     }
-    let metadata = fs::symlink_metadata(&at).ok()?;
-    let runs = metadata.is_file() && metadata.mode() & 0o111 != 0;
-    at.to_str().filter(|_| runs).map(str::to_owned)
+    Some(at)
+}
+
+/// Whether others than root can put another file under this name.
+pub(super) fn is_replaceable(path: &str) -> bool {
+    follow(path, &mut BTreeSet::new()).is_none()
+}
+
+/// Whether a file that begins so can be what another one is started by: named in a `#!` line any program, as
+/// PT_INTERP only what needs none itself. Whoever writes an executable writes down the name, and what it
+/// names can be read.
+fn is_loader(head: &[u8], by_line: bool) -> bool {
+    match Elf::parse_header(head) {
+        Ok(header) => {
+            by_line || header.e_type == goblin::elf::header::ET_DYN && interpreter(head).is_none()
+        }
+        Err(_) => by_line && head.starts_with(b"#!"),
+    }
 }
 
 fn parts(path: &Path) -> VecDeque<PathBuf> {
@@ -148,7 +181,7 @@ fn interpreter(head: &[u8]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
 
@@ -184,5 +217,30 @@ mod tests {
         for name in ["/etc/passwd", "/etc", "/nonexistent", "bin/sh", ""] {
             assert_eq!(resolve(name, &mut BTreeSet::new()), None, "{name}");
         }
+    }
+
+    #[test]
+    fn a_dynamic_linker_is_what_needs_none_itself() {
+        let shell = head_of(&resolve("/bin/sh", &mut BTreeSet::new()).unwrap()).unwrap();
+        let linker =
+            head_of(&resolve(&interpreter(&shell).unwrap(), &mut BTreeSet::new()).unwrap());
+
+        assert!(is_loader(&linker.unwrap(), false));
+        assert!(!is_loader(&shell, false) && is_loader(&shell, true));
+        assert!(!is_loader(b"#!/bin/sh", false) && is_loader(b"#!/bin/sh", true));
+        assert!(!is_loader(b"root:*:1:", true));
+    }
+
+    #[test]
+    fn what_only_root_may_read_is_no_loader_but_is_not_replaceable() {
+        let dir = tempfile::tempdir_in("/root").unwrap();
+        let path = dir.path().join("backup");
+        fs::copy("/bin/sh", &path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        let path = path.to_str().unwrap();
+
+        assert_eq!(resolve(path, &mut BTreeSet::new()), None);
+        assert!(!is_replaceable(path));
+        assert!(is_replaceable("/tmp/x") && is_replaceable("/nonexistent"));
     }
 }

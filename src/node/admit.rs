@@ -244,43 +244,21 @@ impl Node {
         for executable in entry.effective.executables.iter().filter(|e| e.script) {
             self.unrecognised.insert(executable.path.clone());
         }
+        let old_plan = self.plan_of(id);
         if let Some(old) = self.live.insert(id.to_owned(), live) {
-            self.retire(id, &old);
+            self.retire(id, &old, old_plan);
         }
         self.registry.insert(id, entry);
         self.read_back(id);
         Ok(())
     }
 
-    /// Lets the plan of an artifact's entry go: its last counts are told, files that are no longer of the
-    /// artifact are let go.
-    pub(super) fn retire(&mut self, id: &str, old: &Live) {
-        let now = std::time::Instant::now();
-        self.plans.remove(&old.number);
+    /// The plan of an artifact as it is written down; without rules if it is not.
+    pub(super) fn plan_of(&self, id: &str) -> Plan {
         let entry = self.registry.artifacts.get(id);
-        let retired = entry
-            .map_or_else(|| Ok(Plan::default()), Entry::plan)
-            .map_err(Error::Plan)
-            .and_then(|plan| Ok((self.kernel.retire(old.number, &plan)?, plan)));
-        match retired {
-            Ok((uses, plan)) => {
-                let counters = counters(&plan, &uses);
-                for event in self.uses.close(id, &counters, now) {
-                    self.record(event);
-                }
-            }
-            Err(error) => self.record(
-                Event::new(Code::EventsLost, Outcome::Noted)
-                    .artifact(id)
-                    .detail("uses")
-                    .message(chain(&error)),
-            ),
-        }
-        for identity in old.identities.values() {
-            if self.owner(identity).is_none() {
-                let _ = self.kernel.unbind(identity);
-            }
-        }
+        entry
+            .and_then(|entry| entry.plan().ok())
+            .unwrap_or_default()
     }
 
     /// After a start: the last admitted version, if its executables are still what they were. Where
@@ -311,15 +289,8 @@ impl Node {
         if state == SlotState::Admitted
             && let Some(plan) = old_plan
         {
-            let uses = self.kernel.retire(old_number, &plan)?;
-            self.plans.remove(&old_number);
             // used while no daemon ran, or told before by one that ended: better twice than never
-            let told = self
-                .uses
-                .close(id, &counters(&plan, &uses), std::time::Instant::now());
-            for event in told {
-                self.record(event);
-            }
+            self.retire_plan(id, old_number, plan);
         }
         Ok(())
     }

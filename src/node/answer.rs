@@ -36,8 +36,24 @@ impl Node {
                 return false;
             }
         };
-        call.answer(response);
+        call.answer(if changed {
+            self.lasting(response)
+        } else {
+            response
+        });
         changed
+    }
+
+    /// What is done, and whether a restart will know it.
+    fn lasting(&mut self, response: Response) -> Response {
+        self.save();
+        match (response, &self.save_problem) {
+            (Response::Done { message }, Some(why)) => Response::refused(
+                Why::Failed,
+                format!("{message} But after a restart it is as it was before: {why}"),
+            ),
+            (response, _) => response,
+        }
     }
 
     /// Answers those who wait for the verdict on a file.
@@ -58,7 +74,11 @@ impl Node {
             return None;
         };
         let known = self.files.get(file)?;
-        (known.document == *sha256).then(|| known.verdict.clone())
+        (known.document == *sha256).then(|| {
+            let mut verdict = known.verdict.clone();
+            verdict.messages.extend(self.save_problem.clone());
+            verdict
+        })
     }
 
     fn status(&mut self) -> Response {

@@ -50,8 +50,13 @@ impl Node {
             } else {
                 Ok(false)
             };
-            let problem = blocked.as_ref().err().map(|error| chain(error));
+            let mut problem = blocked.as_ref().err().map(|error| chain(error));
             let ours = blocked.unwrap_or(false);
+            // nobody becomes a writer from now on; one that was before could change what is read by now, and
+            // be gone before it is looked for again
+            if problem.is_none() && regular {
+                problem = self.written(&opened);
+            }
             let entry = Examined {
                 opened,
                 identity,
@@ -61,6 +66,17 @@ impl Node {
             examined.insert(path.clone(), entry);
         }
         examined
+    }
+
+    /// Why a file may change while it is read, if it may.
+    fn written(&self, opened: &executable::Opened) -> Option<String> {
+        match self.kernel.identify(&opened.file) {
+            Ok((now, _)) if now.writers > 0 => {
+                Some("some process has it open for writing".to_owned())
+            }
+            Ok(_) => None,
+            Err(error) => Some(chain(&error)),
+        }
     }
 
     /// Ends the examination of what was not bound in the meantime.
@@ -90,10 +106,8 @@ impl Node {
             Err(error) => (None, Some(format!("it cannot be read: {error}"))),
         };
         // after the reading: nobody may have written meanwhile, and it must still be there
+        problem = problem.or_else(|| self.written(&examined.opened));
         match self.kernel.identify(&examined.opened.file) {
-            Ok((now, _)) if now.writers > 0 => {
-                problem = Some("some process has it open for writing".to_owned());
-            }
             Ok((_, Some(seen))) if seen == path => {}
             // a path through a symlink has its own word in the gate
             Ok((_, Some(_))) if found.as_ref().is_some_and(|found| !found.realpath_ok) => {}

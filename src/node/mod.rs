@@ -8,10 +8,11 @@ mod claim;
 mod examine;
 mod observe;
 mod reconcile;
+mod retire;
 mod revoke;
 mod runtime;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::time::Instant;
 
@@ -26,6 +27,8 @@ use crate::plan;
 use crate::posture::{Posture, Report, System};
 use crate::registry::{self, Inputs, Registry};
 use crate::site::{self, Site};
+
+use retire::Retired;
 
 pub use canary::{ANSWERED, CONNECT_REFUSED, CanaryRun, EXEC_REFUSED, OPEN_REFUSED};
 pub use observe::without_kernel;
@@ -65,6 +68,14 @@ pub struct Node {
     plans: BTreeSet<PlanNumber>,
     /// What is admitted changed and is not written down yet.
     unsaved: bool,
+    /// Plans that are in force no more.
+    retired: VecDeque<Retired>,
+    /// Why it could not be written down.
+    save_problem: Option<String>,
+    /// Policies directories that are not read, as sentences.
+    unread_directories: Vec<String>,
+    /// Which sinks took records when the last report was made.
+    reported_sinks: Vec<bool>,
     /// Artifacts that are still to be read back in the round under way.
     unread: Vec<String>,
     ignored: BTreeSet<String>,
@@ -215,6 +226,10 @@ impl Node {
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
+            retired: VecDeque::new(),
+            save_problem: None,
+            unread_directories: Vec::new(),
+            reported_sinks: Vec::new(),
             unread: Vec::new(),
             ignored: BTreeSet::new(),
             waiting_calls: Vec::new(),
@@ -312,14 +327,44 @@ impl Node {
         self.registry.listed = self.listed();
         let saved = self.registry.save(&self.paths.admitted());
         self.registry.listed = Vec::new();
-        if let Err(error) = saved {
-            self.unsaved = true;
+        let Err(error) = saved else {
+            self.save_problem = None;
+            return;
+        };
+        self.unsaved = true;
+        let problem = chain(&error);
+        if self.save_problem.as_ref() != Some(&problem) {
             self.record(
                 Event::new(Code::SinkChanged, Outcome::Noted)
                     .detail("registry")
-                    .message(chain(&error)),
+                    .message(problem.clone()),
             );
         }
+        self.save_problem = Some(problem);
+    }
+
+    /// Tries again what could not be written.
+    fn retry_writing(&mut self) {
+        if self.save_problem.is_some() {
+            self.save();
+        }
+        if self.audit.sinks().iter().any(|sink| !sink.working) {
+            self.audit.record_head();
+        }
+    }
+
+    /// Whether a sink began to fail, or works again, since the last report.
+    pub fn sinks_changed(&self) -> bool {
+        self.working_sinks() != self.reported_sinks
+    }
+
+    fn working_sinks(&self) -> Vec<bool> {
+        let sinks = self.audit.sinks();
+        sinks
+            .iter()
+            .map(|sink| sink.working)
+            .chain([self.save_problem.is_none()])
+            .collect()
     }
 
     /// The slot of a name: its own since boot, or a new one. Never one that somebody else had.
@@ -449,6 +494,7 @@ impl Node {
     /// Ends the daemon: enforcement stays pinned, and the posture says that nobody admits.
     pub fn stop(&mut self, signal: &str) {
         self.drain();
+        self.retire_all();
         self.read_back_all();
         self.unsaved = true;
         self.save();

@@ -78,6 +78,7 @@ pub fn without_kernel(
         lost_events: 0,
         lost_lately: 0,
         sinks: Vec::new(),
+        save_problem: None,
         audit_head: crate::audit::Head::genesis(),
         break_glass: None,
         unmediated: UNMEDIATED.iter().map(|word| (*word).to_owned()).collect(),
@@ -90,6 +91,7 @@ impl Node {
     pub fn begin_read_back(&mut self) {
         self.drain();
         self.account_all();
+        self.retry_writing();
         self.unread = self.live.keys().cloned().collect();
     }
 
@@ -209,6 +211,7 @@ impl Node {
             );
         }
         self.report = Some(report);
+        self.reported_sinks = self.working_sinks();
     }
 
     /// The last report.
@@ -284,6 +287,7 @@ impl Node {
                 .iter()
                 .chain(&self.config_problem)
                 .chain(&self.site.problems)
+                .chain(&self.unread_directories)
                 .cloned()
                 .collect(),
             unparsable: self.unparsable(),
@@ -300,9 +304,10 @@ impl Node {
                 .map(|live| live.identities.len() as u64)
                 .sum(),
             claims: claims as u64,
-            lost_events,
+            lost_events: lost_events + self.audit.records_lost(),
             lost_lately,
             sinks: self.audit.sinks(),
+            save_problem: self.save_problem.clone(),
             audit_head: self.audit.head().clone(),
             unrecognised: self.unrecognised.clone(),
             ..without_kernel(

@@ -50,7 +50,7 @@ impl Node {
             changed |= self.consider(name, file, &vanished);
         }
         for name in self.files.keys().cloned().collect::<Vec<_>>() {
-            if !policies.incomplete && !policies.present.contains(&name) {
+            if policies.unread.is_empty() && !policies.present.contains(&name) {
                 changed |= self.file_gone(&name);
             }
         }
@@ -60,6 +60,10 @@ impl Node {
         if changed {
             self.adopt();
             self.unsaved = true;
+        }
+        if !self.waiting_calls.is_empty() {
+            // who waits for a verdict is told as well whether it lasts
+            self.save();
         }
         self.answer_waiting();
         // last, because it waits for the disk
@@ -84,7 +88,7 @@ impl Node {
             .values()
             .filter(|entry| !entry.revoked)
             .map(|entry| entry.file.clone())
-            .filter(|file| !policies.incomplete && !policies.present.contains(file))
+            .filter(|file| policies.unread.is_empty() && !policies.present.contains(file))
             .collect()
     }
 
@@ -122,7 +126,7 @@ impl Node {
     }
 
     fn tell_ignored(&mut self, policies: &Policies) {
-        for (path, why) in &policies.ignored {
+        for (path, why) in policies.ignored.iter().chain(&policies.unread) {
             if self.ignored.insert(path.clone()) {
                 self.record(
                     Event::new(Code::FileIgnored, Outcome::Noted)
@@ -131,8 +135,18 @@ impl Node {
                 );
             }
         }
-        self.ignored
-            .retain(|path| policies.ignored.contains_key(path));
+        self.ignored.retain(|path| {
+            policies.ignored.contains_key(path) || policies.unread.contains_key(path)
+        });
+        self.unread_directories = policies
+            .unread
+            .iter()
+            .map(|(path, why)| {
+                format!(
+                    "The directory {path:?} is not read ({why}): what is put there or removed changes nothing"
+                )
+            })
+            .collect();
     }
 
     /// Decides about one file. Whether anything changed.

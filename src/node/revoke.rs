@@ -47,7 +47,8 @@ impl Node {
                 identities: std::collections::BTreeMap::new(),
                 ..live
             };
-            self.retire(id, &live);
+            let plan = self.plan_of(id);
+            self.retire(id, &live, plan);
         }
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
             for executable in &entry.effective.executables {

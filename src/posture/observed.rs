@@ -63,6 +63,8 @@ pub struct Observed {
     /// The same, within the last hour.
     pub lost_lately: u64,
     pub sinks: Vec<SinkState>,
+    /// Why what is admitted could not be written down.
+    pub save_problem: Option<String>,
     pub audit_head: Head,
     /// Which way out an administrator took.
     pub break_glass: Option<String>,
@@ -224,6 +226,7 @@ impl Observed {
             snapshot_present: true,
             lost_events: 0,
             lost_lately: 0,
+            save_problem: None,
             sinks: vec![SinkState {
                 name: "syslog".into(),
                 working: true,

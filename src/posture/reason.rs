@@ -101,7 +101,7 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
     for file in &observed.unparsable {
         add(
             ReasonCode::FileUnparsable,
-            format!("The file {file:?} could not be parsed; its program is not held back"),
+            format!("The file {file:?} could not be read as TOML; its program is not held back"),
         );
     }
     add_canary_and_losses(observed, &mut add);
@@ -138,6 +138,9 @@ fn add_canary_and_losses(observed: &Observed, add: &mut impl FnMut(ReasonCode, S
             ReasonCode::SinkLost,
             format!("The audit sink {} does not take records", sink.name),
         );
+    }
+    if let Some(why) = &observed.save_problem {
+        add(ReasonCode::SinkLost, why.clone());
     }
     if let Some(way) = &observed.break_glass {
         add(
@@ -179,6 +182,7 @@ mod tests {
             (|o| o.now_unix += REPORT_LIFETIME + 1, Degraded, CanaryPending),
             (|o| o.lost_lately = 3, Degraded, EventsLost),
             (|o| o.sinks[0].working = false, Degraded, SinkLost),
+            (|o| o.save_problem = Some("full".into()), Degraded, SinkLost),
             (|o| o.break_glass = Some("cartouche=audit".into()), Degraded, BreakGlass),
         ];
         let mut seen = BTreeSet::new();
