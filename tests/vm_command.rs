@@ -947,7 +947,19 @@ fn audit_verify_says_whether_the_log_is_as_it_was_written() {
     let (text, json) = answers(&["audit", "verify"], 3);
     assert!(text.contains("was edited"), "{text}");
     assert!(!json["problems"].as_array().unwrap().is_empty());
+    // the report is the witness of what was cut off at the end, and of a log that is gone
+    let named = daemon.report().cartouche.audit_seq;
+    let (first, _) = written.split_once('\n').unwrap();
+    fs::write(LOG, format!("{first}\n")).unwrap();
+    let (text, json) = answers(&["audit", "verify"], 3);
+    assert!(text.contains("missing at the end"), "{text}");
+    assert_eq!(json["problems"][0]["last_seq"], named, "{json}");
     fs::write(LOG, &written).unwrap();
+    let away = format!("{LOG}.away");
+    fs::rename(LOG, &away).unwrap();
+    let (text, _) = answers(&["audit", "verify"], 3);
+    assert!(text.contains("the log was removed"), "{text}");
+    fs::rename(&away, LOG).unwrap();
     daemon.signal(rustix::process::Signal::CONT);
     answers(&["audit", "verify"], 0);
 }

@@ -22,7 +22,7 @@ pub use line::{Level, level, line, outside, printable};
 pub use log::{AuditLog, CURRENT, Limits, each_record};
 pub use syslog::{DEV_LOG, Syslog};
 pub use uses::{Account, Uses};
-pub use verify::{Fault, Problem, Report, verify};
+pub use verify::{Expected, Fault, Problem, Report, verify, verify_against};
 
 use crate::event::{Code, Event, Outcome};
 use health::Health;

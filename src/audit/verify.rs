@@ -32,6 +32,12 @@ pub enum Fault {
     Torn,
     /// The expected head is not in the log: its end was cut off, or all of it was written anew.
     HeadMissing,
+    /// The log ends before the record that the posture report names.
+    EndMissing,
+    /// The record that the posture report names is another one in the log.
+    Rewritten,
+    /// There is no record at all where the daemon has run.
+    LogMissing,
 }
 
 /// One thing that is wrong, and where.
@@ -93,6 +99,27 @@ impl fmt::Display for Problem {
                 f,
                 "{file}:{line}: the last line, after record {seq}, is incomplete: a crash, or a cut"
             ),
+            Fault::EndMissing if seq == last_seq => write!(
+                f,
+                "{file}: record {seq} is missing at the end: the posture report names it as written"
+            ),
+            Fault::EndMissing => write!(
+                f,
+                "{file}: {} records, {seq} to {last_seq}, are missing at the end: the posture report names record {last_seq} as written",
+                last_seq - seq + 1
+            ),
+            Fault::Rewritten => write!(
+                f,
+                "{file}: record {seq} is not the one that the posture report names: the log was written anew"
+            ),
+            Fault::LogMissing if *last_seq > 0 => write!(
+                f,
+                "{file}: there is no record, although the posture report names record {last_seq} as written: the log was removed"
+            ),
+            Fault::LogMissing => write!(
+                f,
+                "{file}: there is no record, although the daemon has run on this machine: the log was removed"
+            ),
             Fault::HeadMissing => write!(
                 f,
                 "{file}: the expected head is not in the log, which ends with record {seq}: its end was cut off or it was written anew"
@@ -112,19 +139,50 @@ pub struct Report {
     pub first: u64,
     /// The newest record; write it down to find a later cut.
     pub head: Head,
+    /// The record that the log must reach, as somebody else says.
+    pub witness: Option<Head>,
     pub problems: Vec<Problem>,
 }
 
-/// Checks the log in `dir`; with `expected`, the hash of a record that must be in it.
+/// What is known of a log from elsewhere.
+#[derive(Debug, Clone, Default)]
+pub struct Expected {
+    /// The hash of a record that must be in it.
+    pub hash: Option<String>,
+    /// A record that was written before the check began; a log may go on after it.
+    pub witness: Option<Head>,
+    /// Whether a daemon has ever written to it.
+    pub begun: bool,
+}
+
+/// Checks the log in `dir`; with `hash`, that of a record that must be in it.
 ///
 /// # Errors
 /// A file cannot be read; what it holds is then neither right nor wrong.
-pub fn verify(dir: &Path, expected: Option<&str>) -> Result<Report, Error> {
+pub fn verify(dir: &Path, hash: Option<&str>) -> Result<Report, Error> {
+    let expected = Expected {
+        hash: hash.map(str::to_owned),
+        ..Expected::default()
+    };
+    verify_against(dir, &expected)
+}
+
+/// Checks the log in `dir` against itself and what is `expected` of it.
+///
+/// # Errors
+/// A file cannot be read; what it holds is then neither right nor wrong.
+pub fn verify_against(dir: &Path, expected: &Expected) -> Result<Report, Error> {
     let failed = |source| Error::File {
         doing: "read",
         path: dir.to_owned(),
         source,
     };
+    // with its directory all of the log is gone
+    if matches!(dir.try_exists(), Ok(false)) {
+        let mut check = Check::new(expected);
+        check.ends();
+        return Ok(check.report);
+    }
     // A daemon that rotates while the files are read must not look like a missing file.
     for _ in 0..2 {
         let before = rotated_files(dir).map_err(failed)?;
@@ -137,8 +195,10 @@ pub fn verify(dir: &Path, expected: Option<&str>) -> Result<Report, Error> {
 }
 
 struct Check<'a> {
-    expected: Option<&'a str>,
+    expected: &'a Expected,
+    /// Whether the expected hash, and the witness, were met.
     found: bool,
+    witnessed: bool,
     report: Report,
     /// Lines that are no records since the newest one that is.
     unreadable: u64,
@@ -151,15 +211,17 @@ struct Check<'a> {
 }
 
 impl<'a> Check<'a> {
-    fn new(expected: Option<&'a str>) -> Self {
+    fn new(expected: &'a Expected) -> Self {
         Self {
             expected,
             found: false,
+            witnessed: false,
             report: Report {
                 files: Vec::new(),
                 records: 0,
                 first: 0,
                 head: Head::genesis(),
+                witness: expected.witness.clone(),
                 problems: Vec::new(),
             },
             unreadable: 0,
@@ -222,7 +284,8 @@ impl<'a> Check<'a> {
 
     fn record(&mut self, place: &Place<'_>, record: &Record) {
         self.report.records += 1;
-        self.found |= self.expected == Some(record.hash.as_str());
+        self.found |= self.expected.hash.as_ref() == Some(&record.hash);
+        self.witnessed |= self.expected.witness.as_ref() == Some(&record.head());
         if let Some(first) = place.first_of
             && first != record.seq
         {
@@ -317,15 +380,41 @@ impl<'a> Check<'a> {
                 last_seq: head + 1,
             });
         }
-        if self.expected.is_some() && !self.found {
-            self.report.problems.push(Problem {
-                fault: Fault::HeadMissing,
-                file: CURRENT.to_owned(),
-                line: 0,
-                seq: head,
-                last_seq: head,
-            });
+        if self.expected.hash.is_some() && !self.found {
+            self.whole(Fault::HeadMissing, head, head);
         }
+        self.compare_with_witness();
+    }
+
+    /// Nothing in a chain shows that its end was cut off; what was said of it elsewhere does.
+    fn compare_with_witness(&mut self) {
+        let witness = self.expected.witness.as_ref().map_or(0, |head| head.seq);
+        let end = self.report.head.seq + self.unreadable;
+        let named = |problem: &Problem| (problem.seq..=problem.last_seq).contains(&witness);
+        if end == 0 {
+            if self.expected.begun || witness > 0 {
+                self.whole(Fault::LogMissing, 0, witness);
+            }
+        } else if witness > end {
+            self.whole(Fault::EndMissing, end + 1, witness);
+        } else if !self.witnessed
+            // a rotation may have removed it
+            && witness >= self.report.first.max(1)
+            && !self.report.problems.iter().any(named)
+        {
+            self.whole(Fault::Rewritten, witness, witness);
+        }
+    }
+
+    /// A problem of the log as a whole.
+    fn whole(&mut self, fault: Fault, seq: u64, last_seq: u64) {
+        self.report.problems.push(Problem {
+            fault,
+            file: CURRENT.to_owned(),
+            line: 0,
+            seq,
+            last_seq,
+        });
     }
 
     fn problem(&mut self, place: &Place<'_>, fault: Fault, seq: u64) {
@@ -383,8 +472,31 @@ mod tests {
         first
     }
 
-    fn found(dir: &Path, expected: Option<&str>) -> Vec<(Fault, String, u64)> {
-        verify(dir, expected)
+    fn found(dir: &Path, hash: Option<&str>) -> Vec<(Fault, String, u64)> {
+        let hash = hash.map(str::to_owned);
+        problems(
+            dir,
+            &Expected {
+                hash,
+                ..Expected::default()
+            },
+        )
+    }
+
+    /// What is found if somebody else says that the log had this head.
+    fn witnessed(dir: &Path, witness: &Head) -> Vec<(Fault, String, u64)> {
+        let witness = Some(witness.clone());
+        problems(
+            dir,
+            &Expected {
+                witness,
+                ..Expected::default()
+            },
+        )
+    }
+
+    fn problems(dir: &Path, expected: &Expected) -> Vec<(Fault, String, u64)> {
+        verify_against(dir, expected)
             .unwrap()
             .problems
             .into_iter()
@@ -403,7 +515,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let head = log(dir.path());
 
-        let report = verify(dir.path(), Some(&head.hash)).unwrap();
+        let expected = Expected {
+            hash: Some(head.hash.clone()),
+            witness: Some(head.clone()),
+            begun: true,
+        };
+        let report = verify_against(dir.path(), &expected).unwrap();
 
         assert_eq!(report.problems, []);
         assert_eq!(report.head, head);
@@ -524,6 +641,114 @@ mod tests {
         assert_eq!(
             found(dir.path(), Some(&head.hash)),
             [(Fault::HeadMissing, name, head.seq - 1)]
+        );
+    }
+
+    #[test]
+    fn a_cut_off_end_is_found_against_a_witness_and_records_after_it_are_no_problem() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = AuditLog::open(dir.path(), Limits::default()).unwrap();
+        let heads: Vec<_> = (0..5)
+            .map(|_| {
+                let event = Event::new(Code::Submitted, Outcome::Submitted);
+                log.append(event).unwrap().head()
+            })
+            .collect();
+
+        assert_eq!(witnessed(dir.path(), &heads[4]), []);
+        assert_eq!(witnessed(dir.path(), &heads[1]), []);
+        rewrite(&dir.path().join(CURRENT), |lines| lines.truncate(3));
+
+        assert_eq!(
+            witnessed(dir.path(), &heads[4]),
+            [(Fault::EndMissing, CURRENT.into(), 4)]
+        );
+        assert_eq!(witnessed(dir.path(), &heads[1]), []);
+        let expected = Expected {
+            witness: Some(heads[4].clone()),
+            ..Expected::default()
+        };
+        let report = verify_against(dir.path(), &expected).unwrap();
+        let problem = report.problems[0].to_string();
+        assert!(
+            problem.contains("2 records, 4 to 5, ") && problem.contains("posture report"),
+            "{problem}"
+        );
+    }
+
+    #[test]
+    fn a_log_that_was_written_anew_does_not_hold_the_witness() {
+        let dir = tempfile::tempdir().unwrap();
+        let head = log(dir.path());
+        let other = tempfile::tempdir().unwrap();
+        log(other.path());
+
+        assert_eq!(
+            witnessed(other.path(), &head),
+            [(Fault::Rewritten, CURRENT.into(), head.seq)]
+        );
+    }
+
+    #[test]
+    fn a_witness_that_was_edited_or_rotated_away_is_not_named_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let head = log(dir.path());
+        rewrite(&dir.path().join(CURRENT), |lines| {
+            let last = lines.last_mut().unwrap();
+            *last = last.replace("CART-", "CARX-");
+        });
+        assert_eq!(
+            witnessed(dir.path(), &head),
+            [(Fault::Edited, CURRENT.into(), head.seq)]
+        );
+
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits {
+            max_size: 3000,
+            keep: 1,
+        };
+        let mut log = AuditLog::open(dir.path(), limits).unwrap();
+        let mut first = None;
+        for _ in 0..40 {
+            let record = log.append(Event::new(Code::Submitted, Outcome::Submitted));
+            first.get_or_insert(record.unwrap().head());
+            for note in log.take_notes() {
+                log.append(note).unwrap();
+            }
+        }
+        assert_eq!(witnessed(dir.path(), &first.unwrap()), []);
+    }
+
+    #[test]
+    fn no_log_is_a_problem_where_there_must_be_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let head = log(dir.path());
+        let begun = Expected {
+            begun: true,
+            ..Expected::default()
+        };
+        assert_eq!(problems(dir.path(), &begun), []);
+
+        for path in all_files(dir.path()).unwrap() {
+            fs::remove_file(path).unwrap();
+        }
+
+        for expected in [
+            &begun,
+            &Expected {
+                witness: Some(head.clone()),
+                ..begun.clone()
+            },
+        ] {
+            assert_eq!(
+                problems(dir.path(), expected),
+                [(Fault::LogMissing, CURRENT.into(), 0)]
+            );
+        }
+        fs::write(dir.path().join(CURRENT), "").unwrap();
+        assert_eq!(
+            problems(dir.path(), &begun),
+            [(Fault::LogMissing, CURRENT.into(), 0)]
         );
     }
 

@@ -85,7 +85,7 @@ fn last_report(paths: &Paths) -> Option<Report> {
     serde_json::from_slice(&bytes).ok()
 }
 
-fn boot_id() -> String {
+pub(super) fn boot_id() -> String {
     fs::read_to_string(Path::new("/proc/sys/kernel/random/boot_id"))
         .map(|text| text.trim().to_owned())
         .unwrap_or_default()
