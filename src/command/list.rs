@@ -1,5 +1,7 @@
 //! `cartouche list`.
 
+use jiff::Timestamp;
+
 use super::table::{or_dash, table};
 use super::{Answer, Error, Exit, daemon, snapshot};
 use crate::audit::printable;
@@ -28,9 +30,17 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
 pub(super) fn mode(listed: &Listed) -> String {
     let mode = or_dash(listed.mode.as_ref());
     match &listed.mode_until {
+        Some(until) if is_past(until) => {
+            format!("{mode}, overdue since {until}, ends when cartouched runs")
+        }
         Some(until) => format!("{mode} until {until}"),
         None => mode,
     }
+}
+
+fn is_past(time: &str) -> bool {
+    time.parse::<Timestamp>()
+        .is_ok_and(|time| time <= Timestamp::now())
 }
 
 fn text(artifacts: &[Listed]) -> String {
@@ -119,6 +129,26 @@ pub(super) mod tests {
              exporter  1.5.0    prometheus  admitted  enforce  3      12       /etc/cartouche/policies.d/exporter.toml\n\
              -         -        -           rejected  -        0      0        x.toml\n\
              \nx.toml: line 1, column 1: no\n"
+        );
+    }
+
+    #[test]
+    fn a_mode_that_should_have_ended_is_said_to_be_overdue() {
+        let until = |until: &str| {
+            mode(&Listed {
+                mode: Some(Mode::Audit),
+                mode_until: Some(until.into()),
+                ..listed()
+            })
+        };
+
+        assert_eq!(
+            until("2020-01-01T00:00:00Z"),
+            "audit, overdue since 2020-01-01T00:00:00Z, ends when cartouched runs"
+        );
+        assert_eq!(
+            until("2999-01-01T00:00:00Z"),
+            "audit until 2999-01-01T00:00:00Z"
         );
     }
 

@@ -21,6 +21,9 @@ pub(super) struct Args {
     mode: ModeArg,
 
     /// Change back after this time, such as 1h or 30min
+    ///
+    /// The daemon changes it back. While that is stopped, audit mode does not end; it ends as soon as
+    /// the daemon runs again.
     #[arg(long = "for", value_name = "DURATION", value_parser = time::duration)]
     duration: Option<Duration>,
 }
