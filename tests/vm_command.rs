@@ -91,6 +91,12 @@ fn every_command_explains_itself_and_refuses_what_it_does_not_know() {
         let own = cartouche_ok(&[name, "--help"]);
         assert!(own.contains(&format!("cartouche {name}")), "{own}");
         assert_eq!(cartouche(&[name, "--wrong"]).status.code(), Some(2));
+        let (code, json) = cartouche_json(&[name, "--wrong"]);
+        assert_eq!((code, &json["exit"]), (Some(2), &2.into()), "{json}");
+        assert!(
+            json["error"].as_str().unwrap().contains("--wrong"),
+            "{json}"
+        );
     }
     assert_eq!(cartouche(&["wrong"]).status.code(), Some(2));
     assert_eq!(cartouche(&[]).status.code(), Some(2));
@@ -876,6 +882,10 @@ fn without_the_daemon_every_command_says_so_or_does_its_work() {
     let (mut daemon, tool) = daemon::with_tool("alone");
     assert_eq!(tool.reads("other"), Refused);
     daemon.audit.tells(daemon::Mark(0), Code::Drift, "alone");
+    let keys =
+        |json: &Value| -> Vec<String> { json.as_object().unwrap().keys().cloned().collect() };
+    let (_, with_daemon) = answers(&["status"], 0);
+    assert_eq!(with_daemon["running"], true);
     assert!(daemon.stop().success());
 
     for command in [&["mode", "alone", "audit"][..], &["forget", "alone"]] {
@@ -897,6 +907,7 @@ fn without_the_daemon_every_command_says_so_or_does_its_work() {
         (&json["running"], &json["artifacts"]["admitted"]),
         (&false.into(), &1.into())
     );
+    assert_eq!(keys(&json), keys(&with_daemon));
     let (text, _) = answers(&["inspect", "alone"], 5);
     assert!(text.contains("Standing   admitted"), "{text}");
     let (text, json) = answers(&["posture"], 5);
@@ -910,7 +921,10 @@ fn without_the_daemon_every_command_says_so_or_does_its_work() {
     answers(&["verify", &file], 0);
     let (text, json) = answers(&["install", &file], 5);
     assert!(text.contains("copied, but there is no verdict"), "{text}");
-    assert_eq!(json["standing"], Value::Null);
+    assert_eq!(
+        (&json["standing"], &json["exit"]),
+        (&Value::Null, &5.into())
+    );
     assert_eq!(late.reads("other"), Done);
     assert_eq!(tool.reads("other"), Refused);
 

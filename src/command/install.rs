@@ -34,6 +34,17 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
+    let mut answer = install(args, paths)?;
+    // a program finds what went wrong in one place, whether there is a verdict or not
+    if answer.exit != Exit::Done
+        && let Some(object) = answer.json.as_object_mut()
+    {
+        object.insert("exit".to_owned(), answer.exit.code().into());
+    }
+    Ok(answer)
+}
+
+fn install(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     let name = name(&args.file)?;
     let checked = verify::check(&args.file, Options::default(), paths)?;
     let acceptable = match &checked.decision.verdict {
@@ -173,7 +184,7 @@ mod tests {
     use crate::artifact::digest::seal;
     use crate::command::verify::tests::DRAFT;
 
-    fn install(name: &str, text: &str) -> (tempfile::TempDir, Paths, Result<Answer, Error>) {
+    fn installed(name: &str, text: &str) -> (tempfile::TempDir, Paths, Result<Answer, Error>) {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::under(root.path());
         fs::create_dir_all(paths.policies()).unwrap();
@@ -189,19 +200,21 @@ mod tests {
 
     #[test]
     fn a_rejected_artifact_is_not_copied() {
-        let (_root, paths, answer) = install("tool.toml", DRAFT);
+        let (_root, paths, answer) = installed("tool.toml", DRAFT);
 
-        assert_eq!(answer.unwrap().exit, Exit::No);
+        let answer = answer.unwrap();
+        assert_eq!((answer.exit, &answer.json["exit"]), (Exit::No, &3.into()));
         assert_eq!(fs::read_dir(paths.policies()).unwrap().count(), 0);
     }
 
     #[test]
     fn without_the_daemon_it_is_copied_and_said_to_be_unjudged() {
         let sealed = seal(DRAFT, "tool.toml").unwrap();
-        let (_root, paths, answer) = install("tool.toml", &sealed);
+        let (_root, paths, answer) = installed("tool.toml", &sealed);
 
         let answer = answer.unwrap();
         assert_eq!(answer.exit, Exit::NotRunning, "{}", answer.text);
+        assert_eq!(answer.json["exit"], 5);
         let copied = fs::read_to_string(paths.policies().join("tool.toml")).unwrap();
         assert_eq!(copied, sealed);
     }
@@ -209,7 +222,7 @@ mod tests {
     #[test]
     fn a_name_that_the_daemon_would_ignore_is_refused() {
         for name in ["tool", ".tool.toml", "tool.toml~", ".toml"] {
-            let (_root, _, answer) = install(name, DRAFT);
+            let (_root, _, answer) = installed(name, DRAFT);
 
             assert!(matches!(answer, Err(Error::Unfit { .. })), "{name}");
         }

@@ -21,11 +21,12 @@ mod table;
 mod time;
 mod verify;
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -98,12 +99,9 @@ pub fn cli() -> clap::Command {
 
 /// Runs the command line and prints its answer.
 pub fn main() -> std::process::ExitCode {
-    use clap::FromArgMatches;
-
-    let matches = cli().get_matches();
-    let cli = match Cli::from_arg_matches(&matches) {
+    let cli = match parse(std::env::args_os()) {
         Ok(cli) => cli,
-        Err(error) => error.exit(),
+        Err(error) => return wrong(&error),
     };
     let answer = run(&cli.command, &Paths::default());
     let exit = match &answer {
@@ -118,8 +116,7 @@ pub fn main() -> std::process::ExitCode {
             // Nobody to tell if this fails.
             let _ = writeln!(io::stderr(), "cartouche: {text}");
             if cli.json {
-                let json = json!({ "error": text, "exit": exit.code() });
-                print(&format!("{json:#}\n"))
+                print(&failure(&text, exit.code()))
             } else {
                 Ok(())
             }
@@ -136,6 +133,42 @@ pub fn main() -> std::process::ExitCode {
         }
         _ => exit.into(),
     }
+}
+
+fn parse(line: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = cli().try_get_matches_from(line)?;
+    Cli::from_arg_matches(&matches)
+}
+
+/// Ends with what clap has to say: help, the version, or what is wrong with the arguments. The last also in
+/// JSON if that was asked for, as far as can be seen without understanding the rest.
+fn wrong(error: &clap::Error) -> std::process::ExitCode {
+    // Nobody to tell if this fails.
+    let _ = error.print();
+    let json = std::env::args_os()
+        .take_while(|word| word != "--")
+        .any(|word| word == "--json");
+    let code = u8::try_from(error.exit_code()).unwrap_or(Exit::Usage.code());
+    if json && code != Exit::Done.code() {
+        let _ = print(&failure(&one_sentence(error), code));
+    }
+    code.into()
+}
+
+/// What is wrong with the arguments, without usage and hints.
+fn one_sentence(error: &clap::Error) -> String {
+    if error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return "A subcommand is missing; see --help".to_owned();
+    }
+    let text = error.to_string();
+    let text = text.split("\n\n").next().unwrap_or_default();
+    let lines: Vec<_> = text.lines().map(str::trim).collect();
+    lines.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+/// An error as programs read it.
+fn failure(text: &str, exit: u8) -> String {
+    format!("{:#}\n", json!({ "error": text, "exit": exit }))
 }
 
 fn print(text: &str) -> io::Result<()> {
@@ -210,6 +243,29 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_arguments_is_one_sentence() {
+        let told = |line: &[&str]| {
+            let words = ["cartouche"].iter().chain(line).map(OsString::from);
+            let error = parse(words).unwrap_err();
+            assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line:?}");
+            one_sentence(&error)
+        };
+
+        assert_eq!(
+            told(&["list", "--wrong"]),
+            "unexpected argument '--wrong' found"
+        );
+        assert_eq!(
+            told(&["forget"]),
+            "the following required arguments were not provided: <ID>"
+        );
+        assert!(told(&["mode", "a", "off"]).starts_with("invalid value 'off' for '<MODE>'"));
+        assert_eq!(told(&[]), "A subcommand is missing; see --help");
+        let error = |text: &str| serde_json::from_str::<Value>(&failure(text, 2)).unwrap();
+        assert_eq!(error("a\nb"), json!({ "error": "a\nb", "exit": 2 }));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::Value;
+
 use super::table::pairs;
 use super::{Answer, Error, Exit, daemon, snapshot};
 use crate::audit::printable;
@@ -16,7 +18,7 @@ pub(super) struct Args {}
 
 pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
     match daemon(paths).ask(&Request::Status) {
-        Ok(Response::Status(status)) => Answer::new(text(&status), &status),
+        Ok(Response::Status(status)) => Answer::new(text(&status), &running(&status)?),
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {
             let artifacts = snapshot::artifacts(error, paths)?;
@@ -26,14 +28,43 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
                 snapshot::note(paths),
                 pairs(&[("Artifacts", count(&counts))])
             );
-            let json = serde_json::json!({ "running": false, "artifacts": counts });
-            Ok(Answer::new(text, &json)?.exit(Exit::NotRunning))
+            Ok(Answer::new(text, &not_running(&counts))?.exit(Exit::NotRunning))
         }
     }
 }
 
+/// The status for programs.
+fn running(status: &Status) -> Result<Value, Error> {
+    let mut json = serde_json::to_value(status).map_err(|source| Error::Json { source })?;
+    if let Some(object) = json.as_object_mut() {
+        object.insert("running".to_owned(), true.into());
+    }
+    Ok(json)
+}
+
+/// The same keys, without what only a daemon knows.
+fn not_running(counts: &BTreeMap<Standing, u64>) -> Value {
+    serde_json::json!({
+        "running": false,
+        "version": null,
+        "pid": null,
+        "started_at": null,
+        "state": null,
+        "reasons": null,
+        "artifacts": counts,
+        "tasks": null,
+        "denials": null,
+        "lost_events": null,
+        "audit_seq": null,
+        "audit_head": null,
+    })
+}
+
 fn counts(artifacts: &[Listed]) -> BTreeMap<Standing, u64> {
-    let mut counts = BTreeMap::new();
+    let mut counts: BTreeMap<_, _> = Standing::ALL
+        .iter()
+        .map(|standing| (*standing, 0))
+        .collect();
     for one in artifacts {
         *counts.entry(one.standing).or_insert(0) += 1;
     }
@@ -41,9 +72,6 @@ fn counts(artifacts: &[Listed]) -> BTreeMap<Standing, u64> {
 }
 
 fn count(counts: &BTreeMap<Standing, u64>) -> String {
-    if counts.is_empty() {
-        return "none".to_owned();
-    }
     let counts: Vec<_> = counts
         .iter()
         .map(|(standing, count)| format!("{count} {standing}"))
@@ -82,6 +110,35 @@ fn text(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_find_the_same_keys_with_and_without_the_daemon() {
+        let status = Status {
+            version: String::new(),
+            pid: 0,
+            started_at: String::new(),
+            state: String::new(),
+            reasons: vec![],
+            artifacts: counts(&[]),
+            tasks: 0,
+            denials: 0,
+            lost_events: 0,
+            audit_seq: 0,
+            audit_head: String::new(),
+        };
+        let keys =
+            |value: &Value| -> Vec<_> { value.as_object().unwrap().keys().cloned().collect() };
+
+        let with = running(&status).unwrap();
+        let without = not_running(&counts(&[]));
+
+        assert_eq!(keys(&with), keys(&without));
+        assert_eq!(with["artifacts"], without["artifacts"]);
+        assert_eq!(
+            (&with["running"], &without["running"]),
+            (&true.into(), &false.into())
+        );
+    }
 
     #[test]
     fn a_status_says_what_is_in_force_and_what_is_wrong() {
