@@ -3,13 +3,16 @@
 use std::error;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fchmod, fsync, openat, renameat, unlinkat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, Uid, fchmod, fchown, fsync, openat, renameat, unlinkat,
+};
 use rustix::io::Errno;
 
 /// Why a file was not replaced, or not durably.
@@ -49,6 +52,33 @@ impl error::Error for Error {
 ///
 /// The temporary file lies beside it, its name begins with a dot, and it is gone on return.
 pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
+    let looks = Looks { mode, owner: None };
+    write_as(path, bytes, looks)
+}
+
+/// Makes `bytes` the content of `path`, which is there already and keeps its permission bits and, as far as
+/// this process may give files away, its owner and group.
+pub fn atomic_rewrite(path: &Path, bytes: &[u8]) -> Result<(), Error> {
+    let before = fs::metadata(path).map_err(|source| Error::NotWritten {
+        path: path.to_owned(),
+        source,
+    })?;
+    let looks = Looks {
+        mode: before.mode() & 0o777,
+        owner: Some((before.uid(), before.gid())),
+    };
+    write_as(path, bytes, looks)
+}
+
+/// What the new file gets beside its content.
+#[derive(Clone, Copy)]
+struct Looks {
+    mode: u32,
+    /// User and group; those of this process if absent.
+    owner: Option<(u32, u32)>,
+}
+
+fn write_as(path: &Path, bytes: &[u8], looks: Looks) -> Result<(), Error> {
     let not_written = |source: io::Error| Error::NotWritten {
         path: path.to_owned(),
         source,
@@ -63,7 +93,7 @@ pub fn atomic_write(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Error> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let directory = openat(CWD, parent, flags, Mode::empty()).map_err(|e| not_written(e.into()))?;
     let temporary = temporary_name(name.to_owned());
-    let written = write_temporary(&directory, &temporary, bytes, mode)
+    let written = write_temporary(&directory, &temporary, bytes, looks)
         .and_then(|()| Ok(renameat(&directory, &temporary, &directory, name)?));
     if let Err(source) = written {
         // The first error is the one to report; a leftover is hidden and replaced next time.
@@ -90,7 +120,7 @@ fn write_temporary(
     directory: &OwnedFd,
     temporary: &OsString,
     bytes: &[u8],
-    mode: u32,
+    looks: Looks,
 ) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let create = || openat(directory, temporary, flags, Mode::RUSR | Mode::WUSR);
@@ -104,14 +134,26 @@ fn write_temporary(
     };
     let mut file = File::from(descriptor);
     file.write_all(bytes)?;
-    fchmod(&file, Mode::from_raw_mode(mode))?;
+    if let Some((user, group)) = looks.owner {
+        give(&file, None, Some(Gid::from_raw(group)))?;
+        give(&file, Some(Uid::from_raw(user)), None)?;
+    }
+    fchmod(&file, Mode::from_raw_mode(looks.mode))?;
     file.sync_all()
+}
+
+/// Gives a file to a user or a group. An ordinary user may not, nor to a group of others: then it stays the
+/// writer's own, as with any editor.
+fn give(file: &File, user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+    match fchown(file, user, group) {
+        Ok(()) | Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
@@ -136,6 +178,27 @@ mod tests {
             0o644
         );
         assert_eq!(names(&temp), ["report.json"]);
+    }
+
+    #[test]
+    fn a_rewritten_file_keeps_its_mode_and_root_leaves_it_to_its_owner() {
+        let temp = TempDir::new().unwrap();
+        let path = temp.path().join("draft.toml");
+        atomic_write(&path, b"old", 0o640).unwrap();
+        let root = rustix::process::geteuid().is_root();
+        if root {
+            std::os::unix::fs::chown(&path, Some(65534), Some(65533)).unwrap();
+        }
+
+        atomic_rewrite(&path, b"new").unwrap();
+
+        let metadata = fs::metadata(&path).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"new");
+        assert_eq!(metadata.mode() & 0o7777, 0o640);
+        if root {
+            assert_eq!((metadata.uid(), metadata.gid()), (65534, 65533));
+        }
+        assert!(atomic_rewrite(&temp.path().join("none"), b"x").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 mod daemon;
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -247,6 +247,7 @@ fn sealing_changes_the_digest_and_nothing_else() {
     let draft = cartouche_ok(&["new", &tool.path, "--id", "sealed"]);
     let file = put("sealed.toml", &format!("# kept\n{draft}"));
     fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+    std::os::unix::fs::chown(&file, Some(65534), Some(65533)).unwrap();
 
     let first = cartouche_json(&["seal", &file]);
     let sealed = fs::read_to_string(&file).unwrap();
@@ -264,10 +265,9 @@ fn sealing_changes_the_digest_and_nothing_else() {
             .iter()
             .all(|line| draft.contains(line) || *line == "# kept")
     );
-    assert_eq!(
-        fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-        0o640
-    );
+    let looks = fs::metadata(&file).unwrap();
+    assert_eq!(looks.permissions().mode() & 0o777, 0o640);
+    assert_eq!((looks.uid(), looks.gid()), (65534, 65533));
 
     let faulty = sealed.replace("profile:base", "fs:raed");
     let file = put("faulty.toml", &faulty);

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use super::{Answer, Error};
-use crate::artifact::digest::{declare_hashes, seal};
+use crate::artifact::digest::{SealError, declare_hashes, seal};
 use crate::artifact::draft::{Claimed, Draft};
-use crate::atomic_write::atomic_write;
+use crate::atomic_write::atomic_rewrite;
 use crate::audit::printable;
 use crate::executable;
 
@@ -35,12 +34,13 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
             message: format!("{path:?} is not a regular file; seal writes the digest into one"),
         });
     }
-    let text = fs::read_to_string(path).map_err(Error::file("read", path))?;
+    let bytes = fs::read(path).map_err(Error::file("read", path))?;
     let name = path.to_string_lossy();
     let not_sealed = |source| Error::Seal {
         path: path.clone(),
         source,
     };
+    let text = text_of(bytes, &name).map_err(not_sealed)?;
     let found = if args.update_hashes {
         hashes(text.as_bytes())?
     } else {
@@ -54,12 +54,9 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
     let sealed = seal(&declared, &name).map_err(not_sealed)?;
     let changed = sealed != text;
     if changed {
-        let examined = Error::file("examined", path);
-        let mode = fs::metadata(path).map_err(examined)?.mode() & 0o777;
         // Through a link, what it leads to is written, not the link replaced.
         let real = fs::canonicalize(path).map_err(Error::file("found", path))?;
-        atomic_write(&real, sealed.as_bytes(), mode)
-            .map_err(|source| Error::NotWritten { source })?;
+        atomic_rewrite(&real, sealed.as_bytes()).map_err(|source| Error::NotWritten { source })?;
     }
     let digest = Draft::parse(sealed.as_bytes(), &name)
         .ok()
@@ -79,6 +76,15 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
         "file": name, "changed": changed, "digest": digest, "updated": updated,
     });
     Answer::new(text, &json)
+}
+
+/// A draft as text; what is none is refused with line and column, as every other fault.
+fn text_of(bytes: Vec<u8>, name: &str) -> Result<String, SealError> {
+    String::from_utf8(bytes).map_err(|error| match Draft::parse(error.as_bytes(), name) {
+        Err(problems) => SealError::Invalid(problems),
+        // not reached: a document is UTF-8
+        Ok(_) => SealError::Layout,
+    })
 }
 
 /// The hashes of the programs that an artifact names, as they are now.
@@ -142,6 +148,26 @@ mod tests {
 
         assert_eq!(error.exit(), Exit::No);
         assert!(!fs::read_to_string(&file).unwrap().contains("digest"));
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_named_with_line_and_column() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("x.toml");
+        let latin = DRAFT.replace("a comment", "caf\u{e9}");
+        let latin: Vec<u8> = latin.chars().map(|c| u8::try_from(c).unwrap()).collect();
+        fs::write(&file, &latin).unwrap();
+        let args = Args {
+            file: file.clone(),
+            update_hashes: false,
+        };
+
+        let error = run(&args).unwrap_err();
+
+        assert_eq!(error.exit(), Exit::No);
+        let told = crate::error::chain(&error);
+        assert!(told.contains("line 1, column 6"), "{told}");
+        assert_eq!(fs::read(&file).unwrap(), latin);
     }
 
     #[test]
