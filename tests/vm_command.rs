@@ -180,6 +180,8 @@ fn the_draft_of_a_script_starts_it_too() {
         text.contains("It is a script that /usr/bin/dash runs"),
         "{text}"
     );
+    let bypass = format!("# Warning: {path} is a script and is held only");
+    assert!(text.contains(&bypass), "{text}");
     let file = put("hello.toml", &text);
     cartouche_ok(&["seal", &file]);
     cartouche_ok(&["install", &file]);
@@ -325,6 +327,17 @@ fn verify_says_what_the_daemon_would_say() {
         let standings: Vec<_> = listed.iter().map(|one| one.standing).collect();
         assert!(standings.contains(&standing), "{found:?} {standings:?}");
     }
+
+    // also of a file that others can change
+    let _ = fs::remove_file(tool.policy());
+    daemon.settles();
+    tool.drop(&artifact);
+    fs::set_permissions(tool.policy(), fs::Permissions::from_mode(0o666)).unwrap();
+    let (text, json) = answers(&["verify", &tool.policy()], 3);
+    assert_eq!(json["detail"], "untrusted", "{text}");
+    assert!(text.contains("chmod go-w"), "{text}");
+    fs::remove_file(tool.policy()).unwrap();
+    daemon.settles();
 
     fs::remove_file(&tool.path).unwrap();
     let (text, json) = answers(&["verify", &good], 3);

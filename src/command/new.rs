@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::program::{Form, Linkage, look};
-use super::{Answer, Error, symlink};
+use super::{Answer, Error, symlink, verify};
 use crate::artifact::capability::{Capability, CapabilityName};
 use crate::artifact::digest::sha256_hex;
 use crate::artifact::draft::Draft;
@@ -115,7 +115,10 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
         Form::Script {
             interpreter,
             argument,
-        } => draft.script(&interpreter, argument.as_deref()),
+        } => {
+            draft.warnings.push(verify::by_interpreter(text_path));
+            draft.script(&interpreter, argument.as_deref());
+        }
         Form::Other => return Err(unfit("is neither an ELF file nor a script with a #! line")),
     }
     let id = args.id.clone().unwrap_or_else(|| id_of(&path));
@@ -415,7 +418,7 @@ mod tests {
     use super::*;
     use crate::artifact::digest::seal;
     use crate::command::Exit;
-    use crate::command::verify::tests as verify;
+    use crate::command::verify::tests::verify;
 
     fn new(program: &Path) -> Result<Answer, Error> {
         run(&Args {
@@ -451,7 +454,7 @@ mod tests {
         assert!(names(&draft).contains(&"profile:base".to_owned()));
         assert!(answer.text.contains("cartouche seal"));
         let sealed = seal(&answer.text, "x.toml").unwrap();
-        let verdict = verify::verify(&sealed, true);
+        let verdict = verify(&sealed, true);
         assert_eq!(verdict.exit, Exit::Done, "{}", verdict.text);
     }
 
@@ -468,6 +471,11 @@ mod tests {
         assert_eq!(draft.executables[0].path, script.to_str().unwrap());
         assert!(
             answer.text.contains("It is a script that "),
+            "{}",
+            answer.text
+        );
+        assert!(
+            answer.text.contains("runs it without this envelope"),
             "{}",
             answer.text
         );

@@ -6,7 +6,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use super::{Answer, Error, Exit, symlink};
-use crate::admission::{Decision, FileProblem, Inputs, Node, Options, Verdict, decide};
+use crate::admission::{
+    Decision, ExecutableFacts, FileProblem, Inputs, Node, Options, Verdict, decide,
+};
 use crate::artifact::capability::CapabilityName;
 use crate::artifact::draft::{Claimed, Draft};
 use crate::audit::printable;
@@ -14,12 +16,14 @@ use crate::config::Paths;
 use crate::event::Detail;
 use crate::executable;
 use crate::site::Site;
-use crate::trusted_file::MAX_SIZE;
+use crate::trusted_file::{Fault, MAX_SIZE, TrustedDirectory};
 
 /// Say what admission would say of an artifact, without the daemon
 ///
-/// Ends with code 0 if it would be admitted and with 3 if not. Only two things are left to the daemon:
-/// whether the id or a program is taken by another artifact, and whether this node can enforce at all.
+/// Ends with code 0 if it would be admitted and with 3 if not. Left to the daemon is whether the id or a
+/// program is taken by another artifact, and whether this node can enforce at all. Whether only root can
+/// have written the file is judged if it lies in a policies directory; what "cartouche install" puts there
+/// is root's.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The artifact
@@ -42,12 +46,38 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     let options = Options {
         executables: !args.no_executables,
     };
-    check(&args.file, options, paths)?.answer(&args.file)
+    let untrusted = untrusted(&args.file, paths);
+    judge(&args.file, untrusted, options, paths)?.answer(&args.file)
 }
 
-/// Runs the gate on a file.
+/// Runs the gate on a file that is to be copied, whoever wrote it.
 pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Checked, Error> {
-    let (bytes, file_problem) = read(path)?;
+    judge(path, None, options, paths)
+}
+
+/// Why the daemon would not trust a file that lies in one of its directories.
+fn untrusted(path: &Path, paths: &Paths) -> Option<FileProblem> {
+    let name = path.file_name()?;
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let parent = fs::canonicalize(parent.unwrap_or(Path::new("."))).ok()?;
+    let directory = [paths.policies(), paths.shipped_policies()]
+        .into_iter()
+        .find(|directory| fs::canonicalize(directory).is_ok_and(|real| real == parent))?;
+    let error = TrustedDirectory::open(&directory, paths.owner)
+        .and_then(|directory| directory.read(name))
+        .err()?;
+    // what this user cannot read is not what the daemon cannot
+    (!matches!(error.fault, Fault::System(_))).then(|| FileProblem::from(&error))
+}
+
+fn judge(
+    path: &Path,
+    untrusted: Option<FileProblem>,
+    options: Options,
+    paths: &Paths,
+) -> Result<Checked, Error> {
+    let (bytes, too_large) = read(path)?;
+    let file_problem = untrusted.or(too_large);
     let site = Site::read(paths).map_err(|source| Error::Site { source })?;
     let mut warnings = site.problems;
     if let Ok(draft) = Draft::parse(&bytes, &path.to_string_lossy()) {
@@ -62,6 +92,7 @@ pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Chec
     } else {
         Vec::new()
     };
+    warnings.extend(executables.iter().filter_map(script_warning));
     let inputs = Inputs {
         name: path
             .file_name()
@@ -94,6 +125,20 @@ pub(super) fn check(path: &Path, options: Options, paths: &Paths) -> Result<Chec
         decision,
         warnings,
     })
+}
+
+/// A sentence if a program is a script: what else starts it is not known as it.
+fn script_warning(executable: &ExecutableFacts) -> Option<String> {
+    let script = executable.found.as_ref().is_some_and(|found| found.script);
+    script.then(|| by_interpreter(&executable.path))
+}
+
+/// What an artifact cannot hold of a script.
+pub(super) fn by_interpreter(path: &str) -> String {
+    format!(
+        "{path} is a script and is held only if it is run by its own path; an interpreter that is given it \
+         as its argument (\"INTERPRETER {path}\") runs it without this envelope"
+    )
 }
 
 /// The bytes of a file, none of them if it is too large to be an artifact.
@@ -196,6 +241,9 @@ impl Checked {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::artifact::digest::seal;
 
@@ -269,6 +317,66 @@ justification = "its data"
             "{}",
             answer.text
         );
+    }
+
+    #[test]
+    fn in_a_policies_directory_only_what_its_owner_alone_can_change_would_be_admitted() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        for directory in [paths.policies(), paths.shipped_policies()] {
+            fs::create_dir_all(&directory).unwrap();
+            let file = directory.join("tool.toml");
+            fs::write(&file, seal(DRAFT, "tool.toml").unwrap()).unwrap();
+            let verified = |mode: u32| {
+                fs::set_permissions(&file, Permissions::from_mode(mode)).unwrap();
+                let args = Args {
+                    file: file.clone(),
+                    no_executables: true,
+                };
+                run(&args, &paths).unwrap()
+            };
+
+            let sound = verified(0o644);
+            let open = verified(0o666);
+            fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
+            let open_directory = verified(0o644);
+
+            assert_eq!(sound.exit, Exit::Done, "{}", sound.text);
+            for answer in [open, open_directory] {
+                assert_eq!(answer.exit, Exit::No);
+                assert_eq!(answer.json["detail"], "untrusted", "{}", answer.text);
+                assert!(answer.text.contains("chmod go-w"), "{}", answer.text);
+            }
+        }
+    }
+
+    #[test]
+    fn elsewhere_a_file_is_judged_by_its_content() {
+        let root = tempfile::tempdir().unwrap();
+        let file = root.path().join("tool.toml");
+        fs::write(&file, seal(DRAFT, "tool.toml").unwrap()).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o666)).unwrap();
+        let args = Args {
+            file,
+            no_executables: true,
+        };
+
+        let answer = run(&args, &Paths::under(root.path())).unwrap();
+
+        assert_eq!(answer.exit, Exit::Done, "{}", answer.text);
+    }
+
+    #[test]
+    fn a_script_is_warned_about() {
+        let root = tempfile::tempdir().unwrap();
+        let script = root.path().canonicalize().unwrap().join("script");
+        fs::write(&script, "#!/bin/sh\n").unwrap();
+        let script = script.to_str().unwrap();
+
+        let answer = verify(&DRAFT.replace("/opt/tool/bin/tool", script), false);
+
+        let told = format!("warning: {script} is a script and is held only");
+        assert!(answer.text.contains(&told), "{}", answer.text);
     }
 
     #[test]
