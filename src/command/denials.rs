@@ -56,7 +56,10 @@ struct Denial {
     /// TOML that would allow it.
     #[serde(skip_serializing_if = "Option::is_none")]
     allow: Option<String>,
-    /// Why nothing would.
+    /// The directory all of which that would allow, because the name itself cannot be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allows_all_of: Option<String>,
+    /// A sentence: why nothing would, or what else to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     never: Option<String>,
 }
@@ -152,6 +155,7 @@ impl Denials {
         let Some(runtime) = event.runtime.take().filter(|_| refused) else {
             return;
         };
+        event.detail = suggestion::reason(event.detail.as_deref(), &runtime.operation);
         let kind = (
             (
                 event.artifact.clone(),
@@ -167,6 +171,10 @@ impl Denials {
                 Ok(rule) => (Some(rule), None),
                 Err(why) => (None, Some(why)),
             };
+            let allows_all_of = rule
+                .as_ref()
+                .and_then(|rule| rule.stands_for_all_of(&runtime.object))
+                .map(str::to_owned);
             Denial {
                 artifact: event.artifact.clone(),
                 code: event.code,
@@ -183,6 +191,7 @@ impl Denials {
                 allow: rule
                     .as_ref()
                     .map(|rule| suggestion::lines(&BTreeSet::from([rule.clone()]))),
+                allows_all_of,
                 rule,
                 never,
             }
@@ -232,19 +241,32 @@ fn text(denials: &[Denial], left_out: usize) -> String {
             printable(or_unnamed(&denial.object))
         ));
         text.push_str(&format!(
-            "  {} since {}, by {} as user {}\n",
+            "  {} since {}, by {} as user {}{}\n",
             times(denial.count),
             denial.first,
             printable(&denial.exe),
-            denial.uid
+            denial.uid,
+            denial
+                .detail
+                .as_ref()
+                // what the lines below are for
+                .filter(|word| *word != "no-rule")
+                .map(|word| format!(": {}", printable(word)))
+                .unwrap_or_default()
         ));
         if denial.declared {
             text.push_str("  The envelope in force declares it by now\n");
         } else if let Some(rule) = &denial.rule {
             rules.entry(artifact).or_default().insert(rule.clone());
+            if let Some(directory) = &denial.allows_all_of {
+                text.push_str(&format!(
+                    "  The name cannot be written in a rule; the lines below allow all of {}\n",
+                    printable(directory)
+                ));
+            }
         }
         if let Some(why) = &denial.never {
-            text.push_str(&format!("  No line would allow it: {}\n", printable(why)));
+            text.push_str(&format!("  {}\n", printable(why)));
         }
     }
     for (artifact, rules) in rules {
@@ -312,24 +334,41 @@ mod tests {
     }
 
     fn asked(id: Option<&str>, since: Option<&str>) -> Result<Answer, Error> {
-        let root = tempfile::tempdir().unwrap();
-        let paths = Paths::under(root.path());
-        fs::create_dir_all(&paths.state).unwrap();
-        let mut log = AuditLog::open(&paths.state, Limits::default()).unwrap();
-        for event in [
-            Event::new(Code::Admitted, Outcome::Admitted).artifact("a"),
-            denial("a", "fs:read", "/etc/shadow", 1),
-            denial("b", "mount", "/mnt\u{1b}[2J", 1),
-            denial("a", "fs:read", "/etc/shadow", 41),
-        ] {
-            log.append(event).unwrap();
-        }
         let args = Args {
             id: id.map(str::to_owned),
             since: since.map(str::to_owned),
             all: false,
         };
-        run(&args, &paths)
+        told(
+            &[
+                Event::new(Code::Admitted, Outcome::Admitted).artifact("a"),
+                denial("a", "fs:read", "/etc/shadow", 1),
+                denial("b", "mount", "/mnt\u{1b}[2J", 1),
+                denial("a", "fs:read", "/etc/shadow", 41),
+            ],
+            &args,
+        )
+    }
+
+    fn of(events: &[Event]) -> Answer {
+        let args = Args {
+            id: None,
+            since: None,
+            all: false,
+        };
+        told(events, &args).unwrap()
+    }
+
+    /// What is said of a log of these events.
+    fn told(events: &[Event], args: &Args) -> Result<Answer, Error> {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(&paths.state).unwrap();
+        let mut log = AuditLog::open(&paths.state, Limits::default()).unwrap();
+        for event in events {
+            log.append(event.clone()).unwrap();
+        }
+        run(args, &paths)
     }
 
     #[test]
@@ -368,6 +407,54 @@ mod tests {
             answer.text
         );
         assert!(!answer.text.contains('\u{1b}'));
+    }
+
+    #[test]
+    fn one_power_that_nothing_grants_is_one_refusal_whichever_hook_saw_it() {
+        let answer = of(&[
+            denial("a", "net:socket", "netlink/route", 1).detail("no-rule"),
+            denial("a", "net:socket", "netlink/route", 2).detail("never-grantable"),
+        ]);
+
+        let list = answer.json.as_array().unwrap();
+        assert_eq!(list.len(), 1, "{}", answer.text);
+        assert_eq!(
+            (&list[0]["count"], &list[0]["detail"]),
+            (&3.into(), &"never-grantable".into())
+        );
+        assert!(
+            answer.text.contains("as user 0: never-grantable\n"),
+            "{}",
+            answer.text
+        );
+    }
+
+    #[test]
+    fn a_program_of_a_rejected_artifact_is_not_said_to_lack_a_line() {
+        let answer = of(&[denial("a", "exec", "/usr/bin/tool", 1).detail("refused")]);
+
+        assert!(
+            answer
+                .text
+                .contains("\n  Its artifact is not admitted; \"cartouche list\" tells why\n"),
+            "{}",
+            answer.text
+        );
+        assert!(!answer.text.contains("No line"), "{}", answer.text);
+    }
+
+    #[test]
+    fn a_suggestion_that_allows_more_than_was_refused_says_so() {
+        let answer = of(&[denial("a", "fs:read", "/tmp/a*b", 1).detail("no-rule")]);
+
+        assert!(
+            answer
+                .text
+                .contains("cannot be written in a rule; the lines below allow all of /tmp\n"),
+            "{}",
+            answer.text
+        );
+        assert_eq!(answer.json[0]["allows_all_of"], "/tmp");
     }
 
     #[test]

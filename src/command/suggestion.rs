@@ -16,23 +16,57 @@ pub(super) struct Rule {
     qualifier: Option<(&'static str, String)>,
 }
 
-/// What would allow it, or why there is no such thing.
+/// Why it was refused, as a detail word: a power that nothing grants has one word, whichever hook saw it.
+pub(super) fn reason(detail: Option<&str>, operation: &str) -> Option<String> {
+    let grantable = CapabilityName::parse(operation).is_some_and(|(name, _)| name.has_enforcer());
+    match detail {
+        Some("no-rule") if !grantable => Some("never-grantable".to_owned()),
+        detail => detail.map(str::to_owned),
+    }
+}
+
+/// What would allow it, or a sentence that says why no line would or what is to be done instead.
 pub(super) fn allow(event: &Event, runtime: &Runtime) -> Result<Rule, String> {
     let id = event.artifact.as_deref().unwrap_or("ID");
-    if event.detail.as_deref() == Some("revoked") {
-        return Err(format!(
-            "the artifact was revoked when its file was removed; put the file back into \
-             policies.d, or run \"cartouche forget {id}\""
-        ));
+    if let Some(cure) = cure(event.detail.as_deref().unwrap_or_default(), id) {
+        return Err(cure);
     }
     if event.code == Code::DigestMismatch {
         return Err(
-            "the program is not the one that its artifact names, or its artifact is not admitted; see \
-             \"cartouche list\". If the program was updated, \"cartouche seal --update-hashes FILE\" \
-             takes its new hash into the artifact"
+            "The program is not the one that its artifact names; see \"cartouche list\". If it was \
+             updated, \"cartouche seal --update-hashes FILE\" takes its new hash into the artifact"
                 .to_owned(),
         );
     }
+    rule(runtime).map_err(|why| format!("No line would allow it: {why}"))
+}
+
+/// What to do about a refusal that has nothing to do with what is declared; docs/codes.md has the words.
+fn cure(detail: &str, id: &str) -> Option<String> {
+    let cure = match detail {
+        "revoked" => {
+            return Some(format!(
+                "The artifact was revoked when its file was removed; put the file back into policies.d, \
+                 or run \"cartouche forget {id}\""
+            ));
+        }
+        "refused" => "Its artifact is not admitted; \"cartouche list\" tells why",
+        "unknown-slot" => "The kernel does not know what it is bound to; start the program again",
+        "race" => "Directories were renamed all the while its path was read; try again",
+        "memory" => "The kernel had no memory to decide; try again",
+        "widens" => {
+            "The program would get other rights than it has; start it from outside its envelope"
+        }
+        "unsafe" => "The task is traced, or shares memory with another; start it on its own",
+        "script-path" => {
+            "The script was run under another name than its artifact's; run it by its own path"
+        }
+        _ => return None,
+    };
+    Some(cure.to_owned())
+}
+
+fn rule(runtime: &Runtime) -> Result<Rule, String> {
     let operation = runtime.operation.as_str();
     let Some((name, _)) = CapabilityName::parse(operation) else {
         return Err(format!("no capability allows {operation:?}"));
@@ -54,6 +88,15 @@ pub(super) fn allow(event: &Event, runtime: &Runtime) -> Result<Rule, String> {
         _ => Some(("paths", path_rule(&runtime.object)?)),
     };
     Ok(Rule { name, qualifier })
+}
+
+impl Rule {
+    /// The directory all of which the rule allows because `path` has a name that no rule can spell.
+    pub(super) fn stands_for_all_of(&self, path: &str) -> Option<&str> {
+        let (key, text) = self.qualifier.as_ref()?;
+        let directory = text.strip_suffix("/**")?;
+        (*key == "paths" && text != path).then_some(directory)
+    }
 }
 
 /// TOML for the end of an artifact file: one entry a capability, with all that it must declare.
@@ -175,6 +218,42 @@ mod tests {
         let why = allow(&event, &runtime("exec", "/usr/bin/tool")).unwrap_err();
 
         assert!(why.contains("cartouche forget tool"), "{why}");
+    }
+
+    #[test]
+    fn a_program_whose_artifact_is_not_admitted_is_told_where_to_look() {
+        let event = refused(Code::Drift).detail("refused");
+
+        let why = allow(&event, &runtime("exec", "/usr/bin/tool")).unwrap_err();
+
+        assert!(why.contains("not admitted") && why.contains("cartouche list"));
+        assert!(!why.contains("line"), "{why}");
+    }
+
+    #[test]
+    fn what_nothing_grants_has_one_reason() {
+        for (detail, operation, reads) in [
+            ("no-rule", "net:socket", "never-grantable"),
+            ("never-grantable", "net:socket", "never-grantable"),
+            ("no-rule", "fs:read", "no-rule"),
+            ("revoked", "net:socket", "revoked"),
+        ] {
+            assert_eq!(reason(Some(detail), operation).as_deref(), Some(reads));
+        }
+        assert_eq!(reason(None, "mount"), None);
+    }
+
+    #[test]
+    fn a_rule_for_a_name_that_cannot_be_written_is_known_to_be_wider() {
+        let rule = |path: &str| allow(&refused(Code::Drift), &runtime("fs:read", path)).unwrap();
+
+        assert_eq!(rule("/tmp/a*b").stands_for_all_of("/tmp/a*b"), Some("/tmp"));
+        assert_eq!(rule("/tmp/a").stands_for_all_of("/tmp/a"), None);
+        let listen = allow(
+            &refused(Code::Drift),
+            &runtime("net:listen", "tcp://[::]:9100"),
+        );
+        assert_eq!(listen.unwrap().stands_for_all_of("tcp://[::]:9100"), None);
     }
 
     #[test]
