@@ -597,8 +597,45 @@ fn list_status_and_inspect_tell_what_is_in_force_and_what_it_did() {
     fails(
         &["inspect", "no-such"],
         4,
-        &["There is no artifact \"no-such\""],
+        &["There is no artifact \"no-such\"; \"cartouche list\" shows all"],
     );
+    fails(
+        &["inspect", "shown-b"],
+        4,
+        &["there is \"shown\", \"shown-bad\""],
+    );
+}
+
+#[test]
+fn a_program_whose_artifact_is_rejected_is_told_so_by_denials_and_forget() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let bad = Tool::new("unsound");
+    bad.drop(&bad.artifact().replace("\"fs:read\"", "\"fs:raed\""));
+    daemon.comes_to("unsound", Rejected);
+    let mark = daemon.audit.mark();
+    assert_eq!(bad.reads("mine"), NotStarted);
+    daemon.audit.tells(mark, Code::Drift, "unsound");
+
+    let (text, json) = answers(&["denials", "unsound"], 0);
+
+    assert!(
+        text.contains("Its artifact is not admitted; \"cartouche list\" tells why"),
+        "{text}"
+    );
+    assert_eq!(json[0]["detail"], "refused", "{json}");
+    fails(
+        &["forget", "unsound"],
+        1,
+        &[
+            "is rejected, not revoked",
+            "remove its file \"unsound.toml\"",
+        ],
+    );
+    assert_eq!(bad.reads("mine"), NotStarted);
+    bad.remove();
+    daemon.settles();
+    assert_eq!(bad.reads("mine"), Done);
 }
 
 #[test]
@@ -682,6 +719,7 @@ fn the_lines_that_denials_shows_allow_what_was_refused() {
         2,
         &["\"lately\"", "write 1h"],
     );
+    fails(&["denials", "--since", "-1h"], 2, &["without the minus"]);
 }
 
 #[test]
@@ -861,6 +899,7 @@ fn posture_is_the_report_and_ends_with_its_state() {
         json["cartouche"]["artifacts"]["postured"]["envelope_match"],
         true
     );
+    let file = put("postured.toml", &tool.artifact());
     // whoever may not ask the daemon reads the report
     let nobody = as_nobody(&["posture"]);
     assert_eq!(nobody.status.code(), Some(0), "{nobody:?}");
@@ -869,11 +908,14 @@ fn posture_is_the_report_and_ends_with_its_state() {
         &["status"],
         &["forget", "postured"],
         &["mode", "postured", "audit"],
+        &["denials"],
+        &["audit", "verify"],
+        &["install", &file],
     ] {
         let output = as_nobody(command);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(6), "{command:?}: {said}");
-        assert!(said.contains("Only root"), "{said}");
+        assert!(said.to_lowercase().contains("only root may"), "{said}");
     }
     assert_eq!(tool.reads("other"), Refused);
 
@@ -908,7 +950,12 @@ fn without_the_daemon_every_command_says_so_or_does_its_work() {
             &["is not running", "systemctl start cartouched"],
         );
     }
-    fails(&["inspect", "no-such"], 4, &["was no artifact \"no-such\""]);
+    fails(
+        &["inspect", "no-such"],
+        4,
+        &["was no artifact \"no-such\"; "],
+    );
+    fails(&["inspect", "alon"], 4, &["there is \"alone\""]);
     let (text, json) = answers(&["list"], 5);
     assert!(text.starts_with("The daemon is not running."), "{text}");
     assert_eq!(

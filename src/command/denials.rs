@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::suggestion::Rule;
-use super::{Answer, Error, require, suggestion, time};
+use super::{Answer, Error, hint, require, suggestion, time};
 use crate::audit::{Record, each_record, printable};
 use crate::config::Paths;
 use crate::event::{Code, Outcome, Runtime};
@@ -25,7 +25,7 @@ pub(super) struct Args {
 
     /// Only newer ones: a duration such as 1h, or a time such as 2026-01-31T08:00:00Z (without an
     /// offset: UTC)
-    #[arg(long, value_name = "DURATION|TIME")]
+    #[arg(long, value_name = "DURATION|TIME", allow_hyphen_values = true)]
     since: Option<String>,
 
     /// Also those that the envelope in force declares by now
@@ -131,17 +131,7 @@ impl Denials {
         if known || self.artifacts.contains_key(id) {
             return Ok(());
         }
-        let similar: Vec<_> = self
-            .artifacts
-            .keys()
-            .filter(|other| other.contains(id) || id.contains(other.as_str()))
-            .map(|other| format!("{other:?}"))
-            .collect();
-        let hint = if similar.is_empty() {
-            "\"cartouche list\" shows all".to_owned()
-        } else {
-            format!("there is {}", similar.join(", "))
-        };
+        let hint = hint(id, self.artifacts.keys().map(String::as_str));
         Err(Error::NotFound {
             message: format!(
                 "There is no artifact {id:?}, nor does the audit log tell of one; {hint}"

@@ -79,6 +79,8 @@ pub enum Error {
     Daemon { source: control::Error },
     /// There is not even a directory of Cartouche's on this machine.
     NotInstalled { path: PathBuf },
+    /// Cartouche is installed, but for this directory.
+    NoDirectory { path: PathBuf },
     /// The daemon gave an answer to another question.
     OtherAnswer,
     /// The audit log could not be read.
@@ -126,7 +128,7 @@ impl Error {
                 control::Error::Broken { .. } | control::Error::Malformed { .. } => Exit::Failed,
             },
             Self::Seal { .. } => Exit::No,
-            Self::NotFound { .. } => Exit::NotFound,
+            Self::NotFound { .. } | Self::NoDirectory { .. } => Exit::NotFound,
             Self::NotInstalled { .. } => Exit::NotRunning,
             Self::Unfit { .. } => Exit::Usage,
             Self::NotWritten { .. }
@@ -149,9 +151,16 @@ fn of_io(error: &io::Error) -> Exit {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::File { doing, path, .. } if self.exit() == Exit::NotPermitted => write!(
+                f,
+                "The file {path:?} could not be {doing}, which only root may; run the command as root"
+            ),
             Self::File { doing, path, .. } => {
                 write!(f, "The file {path:?} could not be {doing}")
             }
+            Self::NotWritten { .. } if self.exit() == Exit::NotPermitted => f.write_str(
+                "The file was not written, because only root may write there; run the command as root",
+            ),
             Self::NotWritten { .. } => f.write_str("The file was not written"),
             Self::Seal { path, .. } => write!(f, "The draft {path:?} was not sealed"),
             Self::Site { .. } => f.write_str("The artifact cannot be judged on this machine"),
@@ -161,9 +170,17 @@ impl fmt::Display for Error {
                 "Cartouche is not installed on this machine, or never ran: there is no directory \
                  {path:?}; install it, then: systemctl enable --now cartouched"
             ),
+            Self::NoDirectory { path } => write!(
+                f,
+                "There is no directory {path:?}; make it: install -d -m 755 {}",
+                path.display()
+            ),
             Self::OtherAnswer => f.write_str(
                 "The daemon answered another question; it may be of another version than this command",
             ),
+            Self::Log { .. } if self.exit() == Exit::NotPermitted => {
+                f.write_str("Only root may read the audit log; run the command as root")
+            }
             Self::Log { .. } => f.write_str("The audit log could not be read"),
             Self::Json { .. } => f.write_str("The answer could not be put into JSON"),
             Self::NotFound { message } | Self::Unfit { message } => f.write_str(message),
@@ -183,6 +200,7 @@ impl std::error::Error for Error {
             Self::Log { source } => Some(source),
             Self::Json { source } => Some(source),
             Self::NotInstalled { .. }
+            | Self::NoDirectory { .. }
             | Self::OtherAnswer
             | Self::NotFound { .. }
             | Self::Unfit { .. } => None,
@@ -222,5 +240,31 @@ mod tests {
         assert_eq!(of(io::ErrorKind::NotFound), Exit::NotFound);
         assert_eq!(of(io::ErrorKind::PermissionDenied), Exit::NotPermitted);
         assert_eq!(of(io::ErrorKind::Other), Exit::Failed);
+    }
+
+    #[test]
+    fn who_may_not_is_told_that_root_may() {
+        let forbidden = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let path = || PathBuf::from("/x");
+        for error in [
+            Error::file("read", &path())(forbidden()),
+            Error::NotWritten {
+                source: atomic_write::Error::NotWritten {
+                    path: path(),
+                    source: forbidden(),
+                },
+            },
+            Error::Log {
+                source: audit::Error::File {
+                    doing: "read",
+                    path: path(),
+                    source: forbidden(),
+                },
+            },
+        ] {
+            assert_eq!(error.exit(), Exit::NotPermitted);
+            let told = error.to_string().to_lowercase();
+            assert!(told.contains("only root may"), "{told}");
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::list::mode;
 use super::table::{or_dash, pairs};
-use super::{Answer, Error, Exit, daemon, snapshot};
+use super::{Answer, Error, Exit, ask, hint, snapshot};
 use crate::admission::Effective;
 use crate::artifact::capability::Capability;
 use crate::audit::printable;
@@ -22,35 +22,57 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     let id = args.id.clone();
-    match daemon(paths).ask(&Request::Inspect { id }) {
+    match ask(paths, &Request::Inspect { id }) {
         Ok(Response::Inspect(inspected)) => Answer::new(text(&inspected), &inspected),
         Ok(_) => Err(Error::OtherAnswer),
+        Err(error) if error.exit() == Exit::NotFound => Err(absent(error, &args.id, paths)),
         Err(error) => {
-            let listed = snapshot::artifacts(error, paths)?
-                .into_iter()
+            let artifacts = snapshot::artifacts(error, paths)?;
+            let listed = artifacts
+                .iter()
                 .find(|one| one.id.as_ref() == Some(&args.id))
                 .ok_or_else(|| Error::NotFound {
                     message: format!(
-                        "The daemon is not running, and when it last was there was no artifact {:?}",
-                        args.id
+                        "The daemon is not running, and when it last was there was no artifact {:?}; {}",
+                        args.id,
+                        hint_of(&args.id, &artifacts)
                     ),
                 })?;
-            let text = format!("{}{}", snapshot::note(paths), head(&listed));
-            Ok(Answer::new(text, &listed)?.exit(Exit::NotRunning))
+            let text = format!("{}{}", snapshot::note(paths), head(listed, None));
+            Ok(Answer::new(text, listed)?.exit(Exit::NotRunning))
         }
     }
 }
 
+/// The daemon's word that there is no such artifact, with a hint where to look; other errors as they are.
+pub(super) fn absent(error: Error, id: &str, paths: &Paths) -> Error {
+    if error.exit() != Exit::NotFound {
+        return error;
+    }
+    let artifacts = match ask(paths, &Request::List) {
+        Ok(Response::List { artifacts }) => artifacts,
+        _ => Vec::new(),
+    };
+    Error::NotFound {
+        message: format!("{error}; {}", hint_of(id, &artifacts)),
+    }
+}
+
+fn hint_of(id: &str, artifacts: &[Listed]) -> String {
+    hint(id, artifacts.iter().filter_map(|one| one.id.as_deref()))
+}
+
 fn text(inspected: &Inspected) -> String {
-    let mut text = head(&inspected.listed);
-    if let Some(effective) = &inspected.effective {
+    let effective = inspected.effective.as_ref();
+    let mut text = head(&inspected.listed, effective);
+    if let Some(effective) = effective {
         text.push_str(&in_force(effective, &inspected.uses));
     }
     text
 }
 
-fn head(listed: &Listed) -> String {
-    let mut text = pairs(&[
+fn head(listed: &Listed, effective: Option<&Effective>) -> String {
+    let mut rows = vec![
         ("Artifact", or_dash(listed.id.as_ref())),
         ("Version", or_dash(listed.version.as_ref())),
         ("Publisher", or_dash(listed.publisher.as_ref())),
@@ -59,7 +81,11 @@ fn head(listed: &Listed) -> String {
         ("Mode", mode(listed)),
         ("Tasks", listed.tasks.to_string()),
         ("Denials", listed.denials.to_string()),
-    ]);
+    ];
+    if let Some(effective) = effective {
+        rows.push(("Digest", effective.digest.clone()));
+    }
+    let mut text = pairs(&rows);
     if let Some(problem) = &listed.problem {
         text.push_str(&format!("\nProblem: {}\n", printable(problem)));
     }
@@ -67,8 +93,7 @@ fn head(listed: &Listed) -> String {
 }
 
 fn in_force(effective: &Effective, uses: &BTreeMap<String, u64>) -> String {
-    let mut text = pairs(&[("Digest", effective.digest.clone())]);
-    text.push_str("\nPrograms\n");
+    let mut text = String::from("\nPrograms\n");
     for executable in &effective.executables {
         let path = printable(&executable.path);
         text.push_str(&format!("  {path}  sha256:{}\n", executable.sha256));
@@ -130,12 +155,24 @@ mod tests {
     use crate::command::list::tests::listed;
 
     #[test]
+    fn an_id_that_is_almost_right_is_answered_with_the_right_one() {
+        assert_eq!(
+            hint_of("node-exporter", &[listed()]),
+            "there is \"exporter\""
+        );
+        assert_eq!(hint_of("nope", &[listed()]), "\"cartouche list\" shows all");
+    }
+
+    #[test]
     fn rules_stand_with_their_origin_and_their_uses() {
         let mut capability = Capability::new(CapabilityName::FsRead);
         capability.paths.insert("/proc/**".parse().unwrap());
         capability.except.insert("/proc/*/environ".parse().unwrap());
         let inspected = Inspected {
-            listed: listed(),
+            listed: Listed {
+                problem: Some("its file was changed".into()),
+                ..listed()
+            },
             effective: Some(Effective {
                 id: "exporter".into(),
                 version: "1".into(),
@@ -161,5 +198,9 @@ mod tests {
         assert!(text.contains("  fs:read  (from profile:base)\n    /proc/**  used 3 times\n    except /proc/*/environ\n"), "{text}");
         assert!(text.contains("  /usr/bin/x  sha256:11\n"), "{text}");
         assert!(text.contains("Tasks      3\n"), "{text}");
+        assert!(
+            text.contains("\nDigest     sha256:00\n\nProblem: its file was changed\n\nPrograms\n"),
+            "{text}"
+        );
     }
 }

@@ -54,8 +54,12 @@ fn install(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     if !acceptable {
         return checked.answer(&args.file);
     }
-    require(&paths.policies())?;
-    let target = paths.policies().join(name);
+    require(&paths.etc)?;
+    let policies = paths.policies();
+    if let Err(Error::NotInstalled { path }) = require(&policies) {
+        return Err(Error::NoDirectory { path });
+    }
+    let target = policies.join(name);
     let before = match fs::read(&target) {
         Ok(bytes) => Some(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -217,6 +221,28 @@ mod tests {
         assert_eq!(answer.json["exit"], 5);
         let copied = fs::read_to_string(paths.policies().join("tool.toml")).unwrap();
         assert_eq!(copied, sealed);
+    }
+
+    #[test]
+    fn a_missing_policies_directory_is_named_and_is_not_a_missing_installation() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        let file = root.path().join("tool.toml");
+        let waiting = DRAFT.replace("/opt/tool/", "/no/such/");
+        fs::write(&file, seal(&waiting, "tool.toml").unwrap()).unwrap();
+        let args = Args {
+            file,
+            timeout: Duration::from_millis(100),
+        };
+
+        let never = run(&args, &paths).unwrap_err();
+        fs::create_dir_all(&paths.etc).unwrap();
+        let missing = run(&args, &paths).unwrap_err();
+
+        assert_eq!(never.exit(), Exit::NotRunning);
+        assert_eq!(missing.exit(), Exit::NotFound);
+        let told = missing.to_string();
+        assert!(told.contains("policies.d\"; make it: install -d"), "{told}");
     }
 
     #[test]

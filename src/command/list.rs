@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::table::{or_dash, table};
-use super::{Answer, Error, Exit, daemon, snapshot};
+use super::{Answer, Error, Exit, ask, snapshot};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{Listed, Request, Response};
@@ -15,7 +15,7 @@ use crate::control::{Listed, Request, Response};
 pub(super) struct Args {}
 
 pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
-    match daemon(paths).ask(&Request::List) {
+    match ask(paths, &Request::List) {
         Ok(Response::List { artifacts }) => Answer::new(text(&artifacts), &artifacts),
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {

@@ -21,6 +21,7 @@ mod table;
 mod time;
 mod verify;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
@@ -33,7 +34,7 @@ use serde_json::{Value, json};
 pub use exit::{Error, Exit};
 
 use crate::config::Paths;
-use crate::control::Client;
+use crate::control::{self, Client, Request, Response};
 use crate::error::chain;
 
 /// How long the daemon has for an answer.
@@ -204,9 +205,31 @@ fn require(directory: &Path) -> Result<(), Error> {
     }
 }
 
-/// The daemon of this machine.
-fn daemon(paths: &Paths) -> Client {
-    Client::new(&paths.control(), PATIENCE)
+/// Asks the daemon of this machine. Where Cartouche never ran, the error says that rather than that the
+/// daemon does not run.
+fn ask(paths: &Paths, request: &Request) -> Result<Response, Error> {
+    let client = Client::new(&paths.control(), PATIENCE);
+    client.ask(request).map_err(|error| match error {
+        control::Error::NotRunning { .. } => match require(&paths.state) {
+            Err(never) => never,
+            Ok(()) => error.into(),
+        },
+        other => other.into(),
+    })
+}
+
+/// Where to look for an artifact that is not there.
+fn hint<'a>(id: &str, ids: impl Iterator<Item = &'a str>) -> String {
+    let similar: BTreeSet<_> = ids
+        .filter(|other| !other.is_empty() && (other.contains(id) || id.contains(other)))
+        .map(|other| format!("{other:?}"))
+        .collect();
+    if similar.is_empty() {
+        "\"cartouche list\" shows all".to_owned()
+    } else {
+        let similar: Vec<_> = similar.into_iter().collect();
+        format!("there is {}", similar.join(", "))
+    }
 }
 
 #[cfg(test)]
@@ -273,7 +296,16 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::under(root.path());
 
-        for line in [&["denials"][..], &["audit", "verify"]] {
+        for line in [
+            &["denials"][..],
+            &["audit", "verify"],
+            &["list"],
+            &["status"],
+            &["inspect", "a"],
+            &["mode", "a", "audit"],
+            &["forget", "a"],
+            &["posture"],
+        ] {
             let error = run_in(&paths, line).unwrap_err();
 
             assert_eq!(error.exit(), Exit::NotRunning, "{line:?}");
@@ -285,6 +317,7 @@ mod tests {
     fn without_a_daemon_questions_end_with_their_own_code() {
         let root = tempfile::tempdir().unwrap();
         let paths = Paths::under(root.path());
+        std::fs::create_dir_all(&paths.state).unwrap();
 
         for line in [
             &["list"][..],

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Answer, Error, daemon, time};
+use super::inspect::absent;
+use super::{Answer, Error, ask, time};
 use crate::audit::printable;
 use crate::config::{Mode, Paths};
 use crate::control::{Request, Response};
@@ -53,7 +54,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
             .duration
             .map(|time| time.as_secs() + u64::from(time.subsec_nanos() > 0)),
     };
-    done(daemon(paths).ask(&request)?)
+    done(ask(paths, &request).map_err(|error| absent(error, &args.id, paths))?)
 }
 
 /// The answer to a request that changes something.

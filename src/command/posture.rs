@@ -6,10 +6,10 @@ use std::path::Path;
 use jiff::Timestamp;
 
 use super::table::pairs;
-use super::{Answer, Error, Exit, daemon, snapshot};
+use super::{Answer, Error, Exit, ask, snapshot};
 use crate::audit::printable;
 use crate::config::Paths;
-use crate::control::{self, Request, Response};
+use crate::control::{Request, Response};
 use crate::posture::{Reason, ReasonCode, Report, RuntimeState};
 
 /// Show what this node really enforces, as in /var/lib/cartouche/capabilities.json
@@ -20,7 +20,7 @@ use crate::posture::{Reason, ReasonCode, Report, RuntimeState};
 pub(super) struct Args {}
 
 pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
-    match daemon(paths).ask(&Request::Posture) {
+    match ask(paths, &Request::Posture) {
         Ok(Response::Posture(report)) => {
             let exit = match report.runtime_state {
                 RuntimeState::Enforce => Exit::Done,
@@ -32,10 +32,10 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
         Err(error) => {
             // The report may be read by all, the socket only by root.
             let Some(mut report) = last_report(paths) else {
-                return Err(error.into());
+                return Err(error);
             };
             // A user who may not ask has only the report's own word for it that it still holds.
-            let silent = matches!(error, control::Error::NotRunning { .. });
+            let silent = error.exit() == Exit::NotRunning;
             let unpinned = silent && snapshot::is_unpinned(paths);
             if unpinned {
                 nothing_in_force(&mut report);
@@ -164,7 +164,7 @@ fn text(report: &Report) -> String {
     }
     if !own.unmediated.is_empty() {
         text.push_str(
-            "\nNot decided about in this build (docs/threat-model.md explains the words):\n",
+            "\nNot decided about in this build (/usr/share/doc/cartouche/threat-model.md explains the words):\n",
         );
         for one in &own.unmediated {
             text.push_str(&format!("  {}\n", printable(one)));

@@ -1,6 +1,7 @@
 //! What was admitted when the daemon last said so, for when it does not run.
 
 use std::fs;
+use std::io;
 
 use serde::Deserialize;
 
@@ -16,16 +17,26 @@ struct Snapshot {
 
 /// The artifacts of admitted.json, if the daemon does not run and the file can be read; else the
 /// error that kept the daemon from answering.
-pub(super) fn artifacts(error: control::Error, paths: &Paths) -> Result<Vec<Listed>, Error> {
-    if !matches!(error, control::Error::NotRunning { .. }) {
-        return Err(error.into());
+pub(super) fn artifacts(error: Error, paths: &Paths) -> Result<Vec<Listed>, Error> {
+    let silent = matches!(
+        error,
+        Error::Daemon {
+            source: control::Error::NotRunning { .. }
+        }
+    );
+    if !silent {
+        return Err(error);
     }
-    let snapshot: Option<Snapshot> = fs::read(paths.admitted())
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    snapshot
-        .map(|snapshot| snapshot.listed)
-        .ok_or_else(|| error.into())
+    let path = paths.admitted();
+    let bytes = match fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(source) if source.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(Error::file("read", &path)(source));
+        }
+        Err(_) => return Err(error),
+    };
+    let snapshot: Option<Snapshot> = serde_json::from_slice(&bytes).ok();
+    snapshot.map(|snapshot| snapshot.listed).ok_or(error)
 }
 
 /// Whether nothing is pinned in the kernel, so that nothing is enforced without the daemon. Who may not look

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::table::pairs;
-use super::{Answer, Error, Exit, daemon, snapshot};
+use super::{Answer, Error, Exit, ask, snapshot};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{Listed, Request, Response, Standing, Status};
@@ -17,7 +17,7 @@ use crate::control::{Listed, Request, Response, Standing, Status};
 pub(super) struct Args {}
 
 pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
-    match daemon(paths).ask(&Request::Status) {
+    match ask(paths, &Request::Status) {
         Ok(Response::Status(status)) => Answer::new(text(&status), &running(&status)?),
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {

@@ -31,6 +31,12 @@ pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, String> {
             Some(civil.to_zoned(TimeZone::UTC).ok()?.timestamp())
         })
         .ok_or_else(|| {
+            let duration = text.trim_start_matches('-');
+            if duration != text && self::duration(duration).is_ok() {
+                return format!(
+                    "{text:?} would be in the future; write it without the minus: --since {duration}"
+                );
+            }
             format!(
                 "{text:?} is neither a duration nor a time; write 1h, 2026-01-31 or 2026-01-31T08:00:00Z"
             )
@@ -67,5 +73,10 @@ mod tests {
             );
         }
         assert!(since("yesterday-ish", now).is_err());
+        let told = since("-1h", now).unwrap_err();
+        assert!(
+            told.ends_with("write it without the minus: --since 1h"),
+            "{told}"
+        );
     }
 }
