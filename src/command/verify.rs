@@ -367,6 +367,22 @@ justification = "its data"
     }
 
     #[test]
+    fn the_exporter_of_the_readme_and_of_the_demo_would_be_admitted_once_sealed() {
+        let readme = include_str!("../../README.md");
+        let (_, example) = readme.split_once("```toml\n").unwrap();
+        let (example, _) = example.split_once("```\n").unwrap();
+        let demo = include_str!("../../tests/demo/node-exporter.toml.in");
+        let demo = demo.replace("@SHA256@", &"0".repeat(64));
+
+        for text in [example, &demo] {
+            let answer = verify(&seal(text, "tool.toml").unwrap(), true);
+
+            assert_eq!(answer.exit, Exit::Done, "{}", answer.text);
+            assert!(text.contains("/usr/lib/os-release"));
+        }
+    }
+
+    #[test]
     fn a_script_is_warned_about() {
         let root = tempfile::tempdir().unwrap();
         let script = root.path().canonicalize().unwrap().join("script");
