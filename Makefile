@@ -11,6 +11,7 @@ CARGO ?= cargo
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/release
 LIB := $(DESTDIR)$(PREFIX)/lib
 ETC := $(DESTDIR)/etc/cartouche
+DOC := $(DESTDIR)$(PREFIX)/share/doc/cartouche
 SHELL_SCRIPTS = $(shell git grep -lE '^\#!/bin/(ba)?sh' -- ':!*.md')
 
 help: ## List these targets
@@ -50,6 +51,8 @@ install: ## Install what make build has built under DESTDIR; configuration that 
 	install -D -m 644 -t $(LIB)/cartouche/profiles.d policies/profiles/*.toml
 	install -D -m 644 -t $(LIB)/systemd/system packaging/cartouched.service
 	install -D -m 644 packaging/tmpfiles.conf $(LIB)/tmpfiles.d/cartouche.conf
-	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d
+	install -D -m 644 -t $(DOC) README.md docs/*.md
+	sed -i 's,](docs/,](,g' $(DOC)/README.md
+	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d $(ETC)/cartouche.toml.d
 	test -e $(ETC)/cartouche.toml || install -m 644 -t $(ETC) packaging/cartouche.toml
 	test -e $(ETC)/scope.toml || install -m 644 -t $(ETC) policies/scope.toml

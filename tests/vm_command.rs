@@ -105,6 +105,29 @@ fn every_command_explains_itself_and_refuses_what_it_does_not_know() {
     assert!(said.contains("22  Refused: BPF_LSM_DISABLED"), "{said}");
 }
 
+#[test]
+fn what_the_commands_and_files_refer_to_is_installed() {
+    daemon::require_lsm!();
+    let _daemon = daemon::running();
+    let installed = |path: &str| format!("/job/installed{path}");
+
+    let posture = String::from_utf8(cartouche(&["posture"]).stdout).unwrap();
+    let scope = fs::read_to_string(installed("/etc/cartouche/scope.toml")).unwrap();
+
+    for (text, document) in [(&posture, "threat-model.md"), (&scope, "artifact.md")] {
+        let path = format!("/usr/share/doc/cartouche/{document}");
+        assert!(text.contains(&path), "{text}");
+        assert!(fs::metadata(installed(&path)).unwrap().is_file());
+    }
+    let readme = fs::read_to_string(installed("/usr/share/doc/cartouche/README.md")).unwrap();
+    assert!(readme.contains("](threat-model.md)"), "{readme}");
+    assert!(!readme.contains("](docs/"), "{readme}");
+    for directory in ["policies.d", "cartouche.toml.d"] {
+        let path = installed(&format!("/etc/cartouche/{directory}"));
+        assert!(fs::metadata(path).unwrap().is_dir());
+    }
+}
+
 /// A program of Debian under a name of its own, what it is started with, and the profiles it needs.
 const PROGRAMS: [(&str, &[&str], &[&str]); 4] = [
     ("cat", &["/dev/null"], &["base"]),
