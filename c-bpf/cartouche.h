@@ -98,6 +98,7 @@ enum slot_mode {
 #define PLAN_CODE_GENERATE 1u
 #define PLAN_NET_ANY 2u	    /* some net:* capability: may bind port 0 */
 #define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
+#define PLAN_EXCEPT 32u	    /* some capability carves paths out */
 #define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
 #define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 

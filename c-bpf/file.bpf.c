@@ -32,6 +32,8 @@ __noinline int survey(const struct bearer *bearer, const struct place *place, bo
 	*found = (struct found){};
 	if (!scratch)
 		return -1;
+	if (bearer->flags & PLAN_EXCEPT && has_spellings(place->dentry))
+		return -1;
 	at = walk_path(scratch, place->dentry, place->mount, &leaf);
 	if (at < 0)
 		return -1;

@@ -22,6 +22,9 @@ typedef _Bool bool;
 
 /* include/uapi/linux/magic.h */
 #define PROC_SUPER_MAGIC 0x9fa0
+#define EXT4_SUPER_MAGIC 0xef53
+#define F2FS_SUPER_MAGIC 0xf2f52010
+#define TMPFS_MAGIC 0x01021994
 #define DEVPTS_SUPER_MAGIC 0x1cd1
 #define SOCKFS_MAGIC 0x534f434b
 #define PIPEFS_MAGIC 0x50495045
@@ -131,6 +134,7 @@ typedef struct {
 
 struct inode {
 	__u16 i_mode;
+	unsigned int i_flags;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 	__u32 i_generation;
@@ -159,6 +163,7 @@ struct proc_inode {
 };
 
 struct dentry {
+	unsigned int d_flags;
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;

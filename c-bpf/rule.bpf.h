@@ -68,6 +68,29 @@ static __always_inline bool on_devpts(__u64 dentry)
 	return BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) == DEVPTS_SUPER_MAGIC;
 }
 
+/* include/linux/dcache.h and fs.h */
+#define DCACHE_OP_COMPARE 0x2u
+#define S_CASEFOLD (1u << 15)
+
+/*
+ * Whether a file is found under other spellings of its name: a path that was carved out would be
+ * reached by another one. Where only some directories are of that kind, theirs is the flag.
+ */
+static __always_inline bool has_spellings(__u64 address)
+{
+	struct dentry *dentry = (void *)address;
+	unsigned long magic;
+
+	if (!(BPF_CORE_READ(dentry, d_flags) & DCACHE_OP_COMPARE))
+		return false;
+	magic = BPF_CORE_READ(dentry, d_sb, s_magic);
+	if (magic == PROC_SUPER_MAGIC)
+		return false;
+	if (magic != EXT4_SUPER_MAGIC && magic != F2FS_SUPER_MAGIC && magic != TMPFS_MAGIC)
+		return true;
+	return BPF_CORE_READ(dentry, d_parent, d_inode, i_flags) & S_CASEFOLD;
+}
+
 /* The longest match: whatever the second trie has is longer than all that the first one has. */
 static __always_inline struct file_rule *find_rule(const struct bearer *bearer,
 						   struct scratch *scratch, __u32 at)
@@ -149,6 +172,10 @@ __noinline int judge(const struct bearer *bearer, const struct place *place)
 	if (!scratch) {
 		attempt.reason = REASON_MEMORY;
 		goto refused;
+	}
+	if (bearer->flags & PLAN_EXCEPT && has_spellings(place->dentry)) {
+		attempt.reason = REASON_UNNAMEABLE;
+		goto named;
 	}
 	if (!own_namespace(place->mount) ||
 	    (deleted(place->dentry) && !(place->flags & PLACE_NAMELESS_FILE))) {

@@ -178,6 +178,10 @@ impl Plan {
             plan.files.insert(key, node);
         }
         plan.mark_ancestors(&numbered);
+        let declared = &effective.capabilities;
+        if declared.iter().any(|one| !one.capability.except.is_empty()) {
+            plan.flags |= sys::PLAN_EXCEPT as u16;
+        }
         if plan.files.keys().any(|key| is_long(key)) {
             plan.flags |= sys::PLAN_LONG_RULES as u16;
         }

@@ -5,6 +5,7 @@ mod guest;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 
 use cartouche::bpf::sys;
 use cartouche::enforcer::Mode;
@@ -872,6 +873,52 @@ fn nobody_gives_an_admitted_executable_another_generation() {
             let other = outsider.run(&format!("ioctl {room}/other {command}"));
             assert_ne!(other, ["EPERM"], "{command:#x}");
         }
+    });
+}
+
+#[test]
+fn what_is_carved_out_is_not_reached_by_another_spelling() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        let (image, mount) = (format!("{room}/image"), format!("{room}/mount"));
+        let tool = |program: &str, arguments: &[&str]| {
+            let output = Command::new(program).args(arguments).output().unwrap();
+            assert!(
+                output.status.success(),
+                "{program} {arguments:?}: {output:?}"
+            );
+        };
+        fs::create_dir(&mount).unwrap();
+        tool("truncate", &["-s", "16M", &image]);
+        tool("mkfs.ext4", &["-q", "-O", "casefold", &image]);
+        tool("modprobe", &["loop"]);
+        tool("mount", &["-o", "loop", &image, &mount]);
+        for (directory, folds) in [("folds", true), ("tells", false)] {
+            let base = format!("{mount}/{directory}");
+            fs::create_dir(&base).unwrap();
+            if folds {
+                tool("chattr", &["+F", &base]);
+            }
+            fs::write(format!("{base}/secret"), "").unwrap();
+            fs::write(format!("{base}/open"), "").unwrap();
+            let carved = guest.subject(&format!("fs:read {base}/** except {base}/secret"));
+            let whole = guest.subject(&format!("fs:read {base}/open"));
+
+            carved.may_not(&format!("open-read {base}/secret"));
+            whole.may(&format!("open-read {base}/open"));
+            if folds {
+                // nothing there can be told from what is carved out
+                carved.may_not(&format!("open-read {base}/SECRET, open-read {base}/open"));
+                let denial = carved.denials().pop().unwrap();
+                assert_eq!(denial.reason, sys::reason::REASON_UNNAMEABLE.0);
+                guest.outsider().may(&format!("open-read {base}/SECRET"));
+                // another spelling of what is granted is not what is granted
+                whole.may_not(&format!("open-read {base}/OPEN"));
+            } else {
+                carved.may(&format!("open-read {base}/open"));
+            }
+        }
+        tool("umount", &[&mount]);
     });
 }
 
