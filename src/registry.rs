@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::admission::{Effective, Part};
 use crate::artifact::capability::Capability;
 use crate::atomic_write::{self, atomic_write};
+use crate::audit::Head;
 use crate::config::Mode;
 use crate::control::Listed;
 use crate::plan::{self, Plan};
@@ -28,6 +29,9 @@ pub struct Registry {
     pub listed: Vec<Listed>,
     /// By id: admitted and revoked artifacts.
     pub artifacts: BTreeMap<String, Entry>,
+    /// The newest record of the audit log when this was written: a log that ends before it was cut.
+    #[serde(default = "Head::genesis")]
+    pub audit_head: Head,
     /// What profiles mean, each once in memory.
     #[serde(skip)]
     shared: BTreeSet<Arc<Capability>>,
@@ -124,6 +128,7 @@ impl Registry {
             version: VERSION,
             listed: Vec::new(),
             artifacts: BTreeMap::new(),
+            audit_head: Head::genesis(),
             shared: BTreeSet::new(),
         };
         let bytes = match fs::read(path) {

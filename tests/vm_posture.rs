@@ -216,7 +216,7 @@ fn decisions_that_could_not_be_reported_are_told_and_degrade() {
     fs::set_permissions(&tool.path, Permissions::from_mode(0o755)).unwrap();
     tool.drop(&tool.artifact());
     daemon.comes_to("loud", Admitted);
-    enforces(&daemon);
+    let before = enforces(&daemon).cartouche.lost_events;
     let mark = daemon.audit.mark();
     let refusals = |count: &str| {
         let acts = ["repeat", count, "open-read", &tool.file("other")];
@@ -226,7 +226,7 @@ fn decisions_that_could_not_be_reported_are_told_and_degrade() {
 
     refusals("20");
     daemon.audit.counts(mark, "loud", &tool.file("other"), 20);
-    assert_eq!(enforces(&daemon).cartouche.lost_events, 0);
+    assert_eq!(enforces(&daemon).cartouche.lost_events, before);
     // more than the budget of a second
     refusals("5000");
 
@@ -235,7 +235,7 @@ fn decisions_that_could_not_be_reported_are_told_and_degrade() {
     daemon.settles();
     let report = says(&daemon, ReasonCode::EventsLost);
     assert_eq!(report.runtime_state, RuntimeState::Degraded);
-    assert!(report.cartouche.lost_events > 0);
+    assert!(report.cartouche.lost_events > before);
     assert!(!report.audit_only && report.enforce_capable);
     // each is counted all the same, at the latest after a minute
     let counted = || -> u64 {
@@ -770,6 +770,36 @@ fn an_audit_log_that_takes_nothing_is_told() {
     daemon.signal(Signal::HUP);
     enforces(&daemon);
     daemon.audit.is_whole();
+}
+
+#[test]
+fn a_log_that_was_cut_while_no_daemon_ran_is_told_by_the_next() {
+    daemon::require_lsm!();
+    let (mut daemon, tool) = daemon::with_tool("cut");
+    assert_eq!(tool.reads("other"), Refused);
+    assert!(daemon.stop().success());
+    let written = fs::read_to_string(LOG).unwrap();
+    let lines: Vec<&str> = written.split_inclusive('\n').collect();
+    fs::write(LOG, lines[..lines.len() - 5].concat()).unwrap();
+    let mark = daemon.audit.mark();
+
+    daemon.start();
+
+    let records = daemon.audit.since(mark);
+    let cut = records
+        .iter()
+        .find(|one| one.event.detail.as_deref() == Some("log-cut"));
+    let cut = &cut.unwrap().event;
+    // it was written down before the last of them
+    assert!(
+        cut.code == Code::EventsLost && (1..=5).contains(&cut.count),
+        "{cut:?}"
+    );
+    says(&daemon, ReasonCode::EventsLost);
+    // told once
+    assert!(daemon.stop().success());
+    daemon.start();
+    enforces(&daemon);
 }
 
 #[test]

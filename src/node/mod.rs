@@ -244,6 +244,7 @@ impl Node {
             registry,
             site,
         };
+        node.compare_log();
         node.record(
             Event::new(Code::Started, Outcome::Noted)
                 .fact("version", env!("CARGO_PKG_VERSION"))
@@ -261,6 +262,26 @@ impl Node {
         node.resume();
         node.bind_canary()?;
         Ok(node)
+    }
+
+    /// Tells if the audit log ends before what was in it when this node last wrote down what is admitted.
+    fn compare_log(&mut self) {
+        let last = self.registry.audit_head.seq;
+        let missing = last.saturating_sub(self.audit.head().seq);
+        if missing == 0 {
+            return;
+        }
+        let mut event = Event::new(Code::EventsLost, Outcome::Noted)
+            .detail("log-cut")
+            .fact("head", self.registry.audit_head.hash.clone())
+            .fact("head_seq", last.to_string())
+            .message(
+                "The audit log ended with this record once and does not reach it any more: its end was cut \
+                 off, or lost in a crash of the machine",
+            );
+        event.count = missing;
+        self.lost.push((Instant::now(), missing));
+        self.record(event);
     }
 
     /// Puts the last admitted set in force again, and keeps what was revoked revoked.
@@ -325,6 +346,7 @@ impl Node {
             return;
         }
         self.registry.listed = self.listed();
+        self.registry.audit_head = self.audit.head().clone();
         let saved = self.registry.save(&self.paths.admitted());
         self.registry.listed = Vec::new();
         let Err(error) = saved else {
