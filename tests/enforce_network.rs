@@ -572,7 +572,7 @@ fn what_was_staged_and_never_used_is_granted_to_nobody() {
         let server = Server::start();
         let port = server.port;
         let narrow = "profile:base\nnet:connect tcp://127.0.0.1:1";
-        let subject = guest.subject(narrow);
+        let subject = guest.subject("net:connect tcp://127.0.0.1:1");
         // as a daemon leaves it that is killed between staging and swapping; the next takes this number
         for endpoint in ["127.0.0.1", "127.0.0.0/8"] {
             let left = format!("profile:base\nnet:connect tcp://{endpoint}:{port}");
