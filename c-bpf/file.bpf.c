@@ -202,12 +202,35 @@ __noinline int judge_at(__u64 dentry, __u64 mount, __u32 wanted)
 	return judge(&bearer, &place) ? -EPERM : 0;
 }
 
+/* What changes a file or a subvolume by a descriptor that need not be open for writing. */
+static __always_inline bool sets_metadata(__u32 command)
+{
+	switch (command & IOC_TYPE_AND_NUMBER) {
+	case BTRFS_SUBVOL_SETFLAGS:
+	case BTRFS_SET_RECEIVED_SUBVOL:
+		return true;
+	}
+	switch (command) {
+	case FS_IOC_SETFLAGS:
+	case FS_IOC32_SETFLAGS:
+	case FS_IOC_FSSETXATTR:
+	case FS_IOC_ENABLE_VERITY:
+	case FS_IOC_SETVERSION:
+	case EXT4_IOC_SETVERSION:
+	case FS_IOC32_SETVERSION:
+	case EXT4_IOC32_SETVERSION:
+	case FS_IOC_SET_ENCRYPTION_POLICY:
+	case FAT_IOCTL_SET_ATTRIBUTES:
+		return true;
+	}
+	return false;
+}
+
 __noinline int judge_ioctl(__u64 file, __u32 command)
 {
 	struct location where = location_of(&((struct file *)file)->f_path);
 	__u64 dentry = where.dentry, mount = where.mount;
 	struct bearer bearer;
-	struct place place;
 
 	if (!subject(&bearer))
 		return 0;
@@ -231,17 +254,6 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 	case FIOSETOWN:
 	case SIOCSPGRP:
 		return refuse_flatly(&bearer, OP_SIGNAL, 0, 0) ? -EPERM : 0;
-	case FS_IOC_SETFLAGS:
-	case FS_IOC32_SETFLAGS:
-	case FS_IOC_FSSETXATTR:
-	case FS_IOC_ENABLE_VERITY:
-	case FS_IOC_SETVERSION:
-	case EXT4_IOC_SETVERSION:
-	case FS_IOC32_SETVERSION:
-	case EXT4_IOC32_SETVERSION:
-	case FS_IOC_SET_ENCRYPTION_POLICY:
-		place = place_of(dentry, mount, BIT(RIGHT_WRITE));
-		return judge(&bearer, &place) ? -EPERM : 0;
 	}
 	return 0;
 }
@@ -261,6 +273,17 @@ __noinline int judge_version(__u64 file)
 	return write_blocked(inode) ? refuse_pinned(inode, where.dentry, where.mount) : 0;
 }
 
+/* From here, as the stack is too small for judge_at() below judge_ioctl(). */
+static __always_inline int judge_command(struct file *file, __u32 command)
+{
+	struct location where;
+
+	if (!sets_metadata(command))
+		return judge_ioctl(address_of(file), command);
+	where = location_of(&file->f_path);
+	return judge_at(where.dentry, where.mount, BIT(RIGHT_WRITE));
+}
+
 SEC("lsm/file_ioctl")
 int BPF_PROG(file_ioctl, struct file *file, unsigned int command)
 {
@@ -268,7 +291,7 @@ int BPF_PROG(file_ioctl, struct file *file, unsigned int command)
 		return -EPERM;
 	if (outside())
 		return 0;
-	return judge_ioctl(address_of(file), command) ? -EPERM : 0;
+	return judge_command(file, command) ? -EPERM : 0;
 }
 
 /* Since 6.8 (f1bb47a31dff), also in later stable kernels; before, compat calls came to file_ioctl.
@@ -280,7 +303,7 @@ int BPF_PROG(file_ioctl_compat, struct file *file, unsigned int command)
 		return -EPERM;
 	if (outside())
 		return 0;
-	return judge_ioctl(address_of(file), command) ? -EPERM : 0;
+	return judge_command(file, command) ? -EPERM : 0;
 }
 
 /* One object and one translation unit, as maps and global functions are shared. */

@@ -72,6 +72,10 @@ typedef _Bool bool;
 #define BTRFS_SNAP_CREATE_V2 0x9417
 #define BTRFS_SUBVOL_CREATE_V2 0x9418
 #define BTRFS_SNAP_DESTROY_V2 0x943f
+#define BTRFS_SUBVOL_SETFLAGS 0x941a
+#define BTRFS_SET_RECEIVED_SUBVOL 0x9425
+/* include/uapi/linux/msdos_fs.h */
+#define FAT_IOCTL_SET_ATTRIBUTES 0x40047211
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541c
 #define FIOSETOWN 0x8901

@@ -950,6 +950,72 @@ fn no_subject_makes_or_removes_subvolumes_of_btrfs() {
 }
 
 #[test]
+fn metadata_of_btrfs_is_changed_by_those_who_may_write() {
+    guest::run(|guest| {
+        let room = guest.files(&["subvolume/"]);
+        let subvolume = format!("{room}/subvolume");
+        let reader = guest.subject(&format!("fs:read {subvolume}"));
+        let writer = guest.subject(&format!("fs:read {subvolume}\nfs:write {subvolume}"));
+
+        // flags, and as 64-bit and 32-bit programs say where it was received from
+        for command in [0x4008_941a_u32, 0xc0c8_9425, 0xc0c0_9425] {
+            let act = format!("ioctl {subvolume} {command}");
+            reader.may_not(&act);
+            assert_eq!(reader.denials()[0].what(), (WRITE, subvolume.as_str()));
+            writer.gets(&act, "ENOTTY");
+            guest.outsider().gets(&act, "ENOTTY");
+        }
+    });
+}
+
+/// A floppy disk with an empty FAT: 1.44 MB, two tables of 9 sectors, 224 entries in the root.
+fn floppy() -> Vec<u8> {
+    let mut image =
+        b"\xeb\x3c\x90MSDOS5.0\x00\x02\x01\x01\x00\x02\xe0\x00\x40\x0b\xf0\x09\x00\x12\x00\
+        \x02\x00"
+            .to_vec();
+    image.resize(2880 * 512, 0);
+    image[510..512].copy_from_slice(&[0x55, 0xaa]);
+    for table in [1, 10] {
+        image[table * 512..table * 512 + 3].copy_from_slice(&[0xf0, 0xff, 0xff]);
+    }
+    image
+}
+
+#[test]
+fn attributes_of_fat_are_changed_by_those_who_may_write() {
+    guest::run(|guest| {
+        let room = guest.files(&["at/"]);
+        fs::write(format!("{room}/image"), floppy()).unwrap();
+        let sh = |script: &str| {
+            let ended = std::process::Command::new("sh")
+                .args(["-ec", script])
+                .status();
+            assert!(ended.is_ok_and(|status| status.success()), "{script}");
+        };
+        sh(&format!(
+            "modprobe -a loop vfat; mount -o loop -t vfat {room}/image {room}/at; echo >{room}/at/file"
+        ));
+        let file = format!("{room}/at/file");
+        let reader = guest.subject(&format!("fs:read {file}"));
+        let writer = guest.subject(&format!("fs:read {file}\nfs:write {file}"));
+        let outsider = guest.outsider();
+
+        let act = format!("ioctl {file} {}", 0x4004_7211_u32);
+        let is_read_only = || fs::metadata(&file).unwrap().permissions().readonly();
+        for program in [&*writer, &outsider] {
+            sh(&format!("chmod a-w {file}"));
+            reader.may_not(&act);
+            assert_eq!(reader.denials()[0].what(), (WRITE, file.as_str()));
+            assert!(is_read_only());
+            program.may(&act);
+            assert!(!is_read_only());
+        }
+        sh(&format!("umount {room}/at"));
+    });
+}
+
+#[test]
 fn a_program_outside_is_untouched() {
     guest::run(|guest| {
         let room = guest.files(&["file", "other"]);
