@@ -4,6 +4,7 @@
  * descriptors that it is handed. Inside the own subject all of it is free. Towards others nothing
  * is grantable in this version: refused flatly, and said so.
  */
+#include "process.bpf.h"
 #include "rule.bpf.h"
 #include "socket.bpf.h"
 
@@ -107,17 +108,28 @@ OTHERS_HOOK(task_setnice)
 OTHERS_HOOK(task_setioprio)
 OTHERS_HOOK(task_setscheduler)
 OTHERS_HOOK(task_movememory)
-OTHERS_HOOK(task_setpgid)
 
-/* The number of the current process in its own PID namespace. */
-static __always_inline int own_number(void)
+/*
+ * Whoever reads in the background, or is suspended at the terminal, stops its whole group: a
+ * subject joins its own groups only. Which it was started in is not its choice.
+ */
+SEC("lsm/task_setpgid")
+int BPF_PROG(task_setpgid, struct task_struct *target, int group)
 {
-	struct pid *pid = BPF_CORE_READ(bpf_get_current_task_btf(), signal, pids[PIDTYPE_TGID]);
-	__u32 level = BPF_CORE_READ(pid, level);
-	struct upid *upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-			    (__u64)level * bpf_core_type_size(struct upid);
+	struct bearer bearer;
+	__u64 pid;
 
-	return BPF_CORE_READ(upid, nr);
+	if (!subject(&bearer))
+		return 0;
+	if (!in_force(&bearer) || !same_subject(&bearer, target))
+		return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false)
+			       ? -EPERM
+			       : 0;
+	pid = pid_by_number(group);
+	if (pid && (pid == (__u64)BPF_CORE_READ(target, signal, pids[PIDTYPE_PGID]) ||
+		    all_own(&bearer, pid, PIDTYPE_PGID)))
+		return 0;
+	return refuse_flatly(&bearer, OP_SIGNAL, group, false) ? -EPERM : 0;
 }
 
 /* A descriptor's owner is signalled without task_kill: only oneself may be made the owner. */

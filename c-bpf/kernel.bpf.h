@@ -88,8 +88,7 @@ typedef _Bool bool;
 #define MAP_PRIVATE 0x2
 #define VM_EXEC 0x4
 #define READ_IMPLIES_EXEC 0x0400000
-/* include/uapi/linux/sched.h, include/linux/pid.h, include/linux/binfmts.h */
-#define PIDTYPE_TGID 1
+/* include/uapi/linux/sched.h, include/linux/binfmts.h */
 #define CLONE_THREAD 0x00010000
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
@@ -150,13 +149,54 @@ struct seqcount {
 	unsigned int sequence;
 };
 
+/* include/linux/xarray.h: a node's slots lead to nodes, marked by a 2, or to what is stored */
+struct xarray {
+	void *xa_head;
+};
+
+struct xa_node {
+	unsigned char shift;
+	void *slots[64];
+};
+
+/* include/linux/idr.h */
+struct idr {
+	struct xarray idr_rt;
+};
+
+/* include/linux/pid_namespace.h */
+struct pid_namespace {
+	struct idr idr;
+};
+
+/* include/linux/types.h */
+struct hlist_node {
+	struct hlist_node *next;
+	struct hlist_node **pprev;
+};
+
+struct hlist_head {
+	struct hlist_node *first;
+};
+
+/* include/linux/pid_types.h */
+enum pid_type {
+	PIDTYPE_PID,
+	PIDTYPE_TGID,
+	PIDTYPE_PGID,
+	PIDTYPE_SID,
+	PIDTYPE_MAX,
+};
+
 /* include/linux/pid.h: one number for each namespace, the innermost at `level` */
 struct upid {
 	int nr;
+	struct pid_namespace *ns;
 };
 
 struct pid {
 	unsigned int level;
+	struct hlist_head tasks[PIDTYPE_MAX];
 	struct upid numbers[1];
 };
 
@@ -232,7 +272,7 @@ struct nsproxy {
 };
 
 struct signal_struct {
-	struct pid *pids[4];
+	struct pid *pids[PIDTYPE_MAX];
 };
 
 struct bpf_local_storage;
@@ -252,6 +292,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	struct hlist_node pid_links[PIDTYPE_MAX];
 	const struct cred *real_cred;
 	const struct cred *cred;
 	struct bpf_local_storage *bpf_storage;

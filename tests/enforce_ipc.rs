@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 
 use cartouche::bpf::sys::{operation, reason};
@@ -224,6 +224,57 @@ fn a_process_owns_its_descriptors_by_its_number_in_its_own_pid_namespace() {
         assert_eq!(subject.denials(), []);
         let words = ["--pid", "--fork", subject.path.as_str(), "setown", "2"];
         assert_eq!(namespace.run_words(&words), ["EPERM"]);
+    });
+}
+
+#[test]
+fn a_subject_joins_process_groups_of_its_own_only() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let mut stranger = outsider.spawn("set-group-self, up await /no");
+        assert_eq!(
+            (stranger.line(), stranger.line()),
+            ("ok".into(), "up".into())
+        );
+        let group = stranger.pid().to_string();
+        let join = format!("join-group {group}");
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            subject.may_not(&join);
+            let denials = subject.denials();
+            assert_eq!(
+                (denials.len(), denials[0].what()),
+                (1, (SIGNAL, group.as_str()))
+            );
+            // where it was started is no choice of its own
+            let output = subject
+                .command(&["join-group", &group])
+                .process_group(stranger.pid().cast_signed())
+                .output()
+                .unwrap();
+            assert_eq!(output.stdout, b"ok\n");
+            // as a shell does for a pipeline
+            subject.may("set-group-self, set-group-child, set-group-children");
+            assert_eq!(subject.denials(), []);
+        }
+        outsider.may(&format!("{join}, set-group-self, set-group-children"));
+    });
+}
+
+#[test]
+fn a_process_group_is_found_by_its_number_in_the_own_pid_namespace() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let namespace = Program::from("/usr/bin/unshare");
+        let words = [
+            "--pid",
+            "--fork",
+            subject.path.as_str(),
+            "set-group-children",
+        ];
+
+        assert_eq!(namespace.run_words(&words), ["ok"]);
+        assert_eq!(subject.denials(), []);
     });
 }
 

@@ -53,6 +53,11 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         }
         ["set-group-self"] => sys!(SYS_setpgid, 0, 0).map(drop),
         ["set-group-child"] => with_child(|child| sys!(SYS_setpgid, child, child).map(drop)),
+        ["set-group-children"] => with_child(|first| {
+            sys!(SYS_setpgid, first, first)?;
+            with_child(|second| sys!(SYS_setpgid, second, first).map(drop))
+        }),
+        ["join-group", group] => sys!(SYS_setpgid, 0, number(group)).map(drop),
         ["set-affinity", pid] => {
             let processors = [u64::MAX; 16];
             let size = size_of_val(&processors);
