@@ -57,4 +57,19 @@ static __always_inline struct iattr *setattr_iattr(unsigned long long *ctx)
 	return (void *)ctx[1];
 }
 
+/*
+ * Whom an open file signals lies beside it since 6.12 (1934b212615d), if anybody has asked for it:
+ * NULL otherwise. Remove when our oldest kernel is 6.12.
+ */
+struct file___owner_inside {
+	struct fown_struct f_owner;
+} __attribute__((preserve_access_index));
+
+static __always_inline struct fown_struct *owner_of(struct file *file)
+{
+	if (bpf_core_field_exists(struct fown_struct, file))
+		return BPF_CORE_READ(file, f_owner);
+	return (void *)file + bpf_core_field_offset(struct file___owner_inside, f_owner);
+}
+
 #endif

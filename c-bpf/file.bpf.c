@@ -6,6 +6,7 @@
  */
 #include "compat.bpf.h"
 #include "claim.bpf.h"
+#include "process.bpf.h"
 #include "rule.bpf.h"
 
 /* What a plan says of one path. */
@@ -254,6 +255,10 @@ __noinline int judge_ioctl(__u64 file, __u32 command)
 	case FIOSETOWN:
 	case SIOCSPGRP:
 		return refuse_flatly(&bearer, OP_SIGNAL, 0, 0) ? -EPERM : 0;
+	case FIOASYNC:
+		if (may_signal(&bearer, (struct file *)file))
+			return 0;
+		return refuse_flatly(&bearer, OP_SIGNAL, dentry, mount) ? -EPERM : 0;
 	}
 	return 0;
 }

@@ -132,21 +132,49 @@ int BPF_PROG(task_setpgid, struct task_struct *target, int group)
 	return refuse_flatly(&bearer, OP_SIGNAL, group, false) ? -EPERM : 0;
 }
 
-/* A descriptor's owner is signalled without task_kill: only oneself may be made the owner. */
+/*
+ * A descriptor's owner is signalled without task_kill: only oneself may be made the owner, and
+ * nothing be changed where the owner is another.
+ */
+__noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
+{
+	struct file *file = (void *)address;
+	struct bearer bearer;
+
+	if (command != F_SETFL && command != F_SETOWN && command != F_SETOWN_EX &&
+	    command != F_SETSIG)
+		return 0;
+	if (!subject(&bearer))
+		return 0;
+	switch (command) {
+	case F_SETOWN:
+		if (in_force(&bearer) && ((int)argument == own_number() || (int)argument == 0))
+			return 0;
+		break;
+	case F_SETOWN_EX:
+		break;
+	case F_SETFL:
+		if (!(argument & O_ASYNC) || (BPF_CORE_READ(file, f_flags) & O_ASYNC))
+			return 0;
+		if (in_force(&bearer) && may_signal(&bearer, file))
+			return 0;
+		break;
+	case F_SETSIG:
+		if (in_force(&bearer) && may_signal(&bearer, file))
+			return 0;
+		break;
+	default:
+		return 0;
+	}
+	return refuse_flatly(&bearer, OP_SIGNAL, (__u32)argument, false) ? -EPERM : 0;
+}
+
 SEC("lsm/file_fcntl")
 int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long argument)
 {
-	struct bearer bearer;
-
-	if (!subject(&bearer))
+	if (outside())
 		return 0;
-	if (command != F_SETOWN && command != F_SETOWN_EX && command != F_SETSIG)
-		return 0;
-	if (command != F_SETOWN_EX && in_force(&bearer)) {
-		if (command == F_SETSIG || (int)argument == own_number() || (int)argument == 0)
-			return 0;
-	}
-	return refuse_flatly(&bearer, OP_SIGNAL, (__u32)argument, false) ? -EPERM : 0;
+	return judge_fcntl(address_of(file), command, argument) ? -EPERM : 0;
 }
 
 static __always_inline bool made_here(const struct bearer *bearer, struct sock *peer)

@@ -32,6 +32,8 @@ typedef _Bool bool;
 #define ANON_INODE_FS_MAGIC 0x09041934
 /* include/uapi/asm-generic/fcntl.h */
 #define O_TMPFILE_BIT 020000000
+#define O_ASYNC 020000
+#define F_SETFL 4
 #define F_SETOWN 8
 #define F_SETSIG 10
 #define F_SETOWN_EX 15
@@ -78,6 +80,7 @@ typedef _Bool bool;
 #define FAT_IOCTL_SET_ATTRIBUTES 0x40047211
 #define TIOCSTI 0x5412
 #define TIOCLINUX 0x541c
+#define FIOASYNC 0x5452
 #define FIOSETOWN 0x8901
 #define SIOCSPGRP 0x8902
 /* include/uapi/linux/fs.h */
@@ -236,11 +239,19 @@ struct path {
 	struct dentry *dentry;
 };
 
+/* include/linux/fs.h: whom an open file signals */
+struct fown_struct {
+	struct file *file; /* since 6.12 */
+	struct pid *pid;
+	enum pid_type pid_type;
+};
+
 struct file {
 	struct path f_path;
 	struct inode *f_inode;
 	unsigned int f_flags;
 	unsigned int f_mode;
+	struct fown_struct *f_owner;
 };
 
 struct fdtable {

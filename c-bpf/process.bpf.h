@@ -98,4 +98,26 @@ static __always_inline bool all_own(const struct bearer *bearer, __u64 pid, __u3
 	return !members.others && !members.next;
 }
 
+/* Whether a descriptor signals nobody yet, or the own subject only. */
+static __always_inline bool signals_own(const struct bearer *bearer, struct file *file)
+{
+	struct fown_struct *owner = owner_of(file);
+	__u64 pid;
+
+	if (!owner)
+		return true;
+	pid = (__u64)BPF_CORE_READ(owner, pid);
+	return !pid || all_own(bearer, pid, BPF_CORE_READ(owner, pid_type));
+}
+
+/*
+ * Whether a descriptor may be told to signal, or with which signal. Of a terminal the kernel makes
+ * the foreground process group the owner, whoever that is, if it has none; others have none.
+ */
+static __always_inline bool may_signal(const struct bearer *bearer, struct file *file)
+{
+	return (BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFCHR &&
+	       signals_own(bearer, file);
+}
+
 #endif

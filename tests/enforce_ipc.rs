@@ -6,7 +6,7 @@
 mod guest;
 
 use std::fs::File;
-use std::io::IoSlice;
+use std::io::{BufRead, BufReader, IoSlice, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -184,6 +184,7 @@ fn inside_the_own_subject_all_is_free() {
             guest.subject("").by(uid).may_not("ptrace-child");
             subject.may("kill-self, kill-child, fork kill-parent, fork fork kill-parent");
             subject.may("setown-self, setsig, set-group-self, set-group-child");
+            subject.may("set-async, ioctl-set-async, own-and-set-async");
             for act in ["renice", "set-affinity", "set-scheduler", "set-attributes"] {
                 subject.may(&format!("{act} 0"));
             }
@@ -224,6 +225,117 @@ fn a_process_owns_its_descriptors_by_its_number_in_its_own_pid_namespace() {
         assert_eq!(subject.denials(), []);
         let words = ["--pid", "--fork", subject.path.as_str(), "setown", "2"];
         assert_eq!(namespace.run_words(&words), ["EPERM"]);
+    });
+}
+
+#[test]
+fn a_terminal_signals_its_foreground_for_no_subject() {
+    guest::run(|guest| {
+        let acts = [
+            "set-killing-input",
+            "set-async-input",
+            "ioctl-set-async-input",
+        ];
+        let on_terminal = |program: &Program, terminal: &str, acts: &[&str]| {
+            let input = File::options()
+                .read(true)
+                .write(true)
+                .open(terminal)
+                .unwrap();
+            let mut command = program.command(&acts.join(" , ").split(' ').collect::<Vec<_>>());
+            let output = command.stdin(Stdio::from(input)).output().unwrap();
+            String::from_utf8(output.stdout).unwrap()
+        };
+        for uid in USERS {
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            let hold = "hold-terminal , up await /no";
+            for asked in [&["set-async-input"][..], &["ioctl-set-async-input"]] {
+                let mut stranger = outsider.spawn_words(&hold.split(' ').collect::<Vec<_>>());
+                let terminal = stranger.line();
+                let subject = guest.subject("").by(uid);
+
+                for act in acts {
+                    assert_eq!(on_terminal(&subject, &terminal, &[act]), "EPERM\n", "{act}");
+                    let denials = subject.denials();
+                    assert_eq!((denials.len(), denials[0].operation), (1, SIGNAL), "{act}");
+                }
+                let mut typing = stranger.child.stdin.take().unwrap();
+                typing.write_all(b"\n").unwrap();
+                assert_eq!(
+                    (stranger.line(), stranger.line()),
+                    ("ok".into(), "up".into())
+                );
+
+                // the control: the descriptor must stay open
+                let mut victim = outsider.spawn_words(&hold.split(' ').collect::<Vec<_>>());
+                let terminal = victim.line();
+                let mut attacker = outsider
+                    .command(
+                        &[
+                            &["set-killing-input", ","],
+                            asked,
+                            &[",", "up", "await", "/no"],
+                        ]
+                        .concat(),
+                    )
+                    .stdin(
+                        File::options()
+                            .read(true)
+                            .write(true)
+                            .open(&terminal)
+                            .unwrap(),
+                    )
+                    .stdout(Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                let mut lines = BufReader::new(attacker.stdout.take().unwrap()).lines();
+                for wanted in ["ok", "ok", "up"] {
+                    assert_eq!(lines.next().unwrap().unwrap(), wanted);
+                }
+                let mut typing = victim.child.stdin.take().unwrap();
+                typing.write_all(b"\n").unwrap();
+                let ended = victim.child.wait().unwrap();
+                assert_eq!(ended.signal(), Some(libc::SIGKILL));
+                attacker.kill().unwrap();
+                attacker.wait().unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn what_others_are_signalled_by_is_not_changed() {
+    guest::run(|guest| {
+        let acts = [
+            "set-killing-input",
+            "set-async-input",
+            "ioctl-set-async-input",
+        ];
+        let outsider = guest.outsider();
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            let (input, _peer) = UnixStream::pair().unwrap();
+            let on_input = |program: &Program, words: &[&str]| {
+                let mut command = program.command(words);
+                let input = OwnedFd::from(input.try_clone().unwrap());
+                let output = command.stdin(Stdio::from(input)).output().unwrap();
+                String::from_utf8(output.stdout).unwrap().trim().to_owned()
+            };
+            let own = std::process::id().to_string();
+            assert_eq!(on_input(&outsider, &["setown-input", &own]), "ok");
+            for act in acts {
+                assert_eq!(on_input(&subject, &[act]), "EPERM", "{act}");
+                let denials = subject.denials();
+                assert_eq!((denials.len(), denials[0].operation), (1, SIGNAL), "{act}");
+            }
+            // nobody is signalled
+            assert_eq!(on_input(&outsider, &["setown-input", "0"]), "ok");
+            for act in acts {
+                assert_eq!(on_input(&subject, &[act]), "ok", "{act}");
+            }
+            assert_eq!(subject.denials(), []);
+        }
     });
 }
 

@@ -9,9 +9,10 @@ use crate::network::unix_address;
 use crate::process::exit_status;
 use crate::{Done, Errno, number, sys};
 
-/// asm-generic/fcntl.h, sockios.h, linux/ptrace.h
+/// asm-generic/fcntl.h, ioctls.h, sockios.h, linux/ptrace.h
 const F_SETOWN_EX: i32 = 15;
 const F_SETSIG: i32 = 10;
+const FIOASYNC: u64 = 0x5452;
 const FIOSETOWN: u64 = 0x8901;
 const PTRACE_SEIZE: u64 = 0x4206;
 const PTRACE_TRACEME: u64 = 0;
@@ -80,6 +81,18 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             on_socket(|fd| sys!(SYS_fcntl, fd, F_SETOWN_EX, owner.as_ptr()).map(drop))
         }
         ["setsig"] => on_socket(|fd| sys!(SYS_fcntl, fd, F_SETSIG, libc::SIGIO).map(drop)),
+        ["set-async"] => on_socket(set_async),
+        ["ioctl-set-async"] => on_socket(ioctl_set_async),
+        ["own-and-set-async"] => on_socket(|fd| {
+            sys!(SYS_fcntl, fd, libc::F_SETOWN, own_pid())?;
+            sys!(SYS_fcntl, fd, F_SETSIG, libc::SIGRTMIN())?;
+            set_async(fd)
+        }),
+        // of what is standard input
+        ["setown-input", pid] => sys!(SYS_fcntl, 0, libc::F_SETOWN, number(pid)).map(drop),
+        ["set-async-input"] => set_async(0),
+        ["ioctl-set-async-input"] => ioctl_set_async(0),
+        ["set-killing-input"] => sys!(SYS_fcntl, 0, F_SETSIG, libc::SIGKILL).map(drop),
         ["ioctl-setown", pid] => {
             let owner = number(pid) as i32;
             on_socket(|fd| sys!(SYS_ioctl, fd, FIOSETOWN, &raw const owner).map(drop))
@@ -171,6 +184,16 @@ fn on_socket(act: impl Fn(i64) -> Done) -> Done {
     let mut ends = [0_i32; 2];
     sys!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, ends.as_mut_ptr())?;
     act(ends[0].into())
+}
+
+fn set_async(fd: i64) -> Done {
+    let flags = sys!(SYS_fcntl, fd, libc::F_GETFL, 0)?;
+    sys!(SYS_fcntl, fd, libc::F_SETFL, flags | libc::O_ASYNC as i64).map(drop)
+}
+
+fn ioctl_set_async(fd: i64) -> Done {
+    let on = 1_i32;
+    sys!(SYS_ioctl, fd, FIOASYNC, &raw const on).map(drop)
 }
 
 fn connect(name: &str, kind: i32) -> Done {

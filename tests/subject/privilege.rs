@@ -126,6 +126,7 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["terminal-inject"] => terminal(TIOCSTI),
         ["terminal-linux"] => terminal(TIOCLINUX),
         ["terminal-size"] => terminal(libc::TIOCGWINSZ),
+        ["hold-terminal"] => hold_terminal(),
         ["mlock-unlimited"] => raise_limit(),
         ["bind-privileged", port] => {
             crate::perform(&["bind", "tcp", &format!("127.0.0.1:{}", number(port))])
@@ -248,17 +249,36 @@ fn file_capability(path: &str) -> Done {
     .map(drop)
 }
 
-/// On a terminal of its own, which becomes its controlling one: there, no Linux capability is asked for.
+/// On a terminal of its own: there, no Linux capability is asked for.
 fn terminal(command: u64) -> Done {
+    let (_, path) = own_terminal()?;
+    let terminal = open(&path, libc::O_RDWR, 0)?;
+    let mut argument = [b'x', 0, 0, 0, 0, 0, 0, 0];
+    sys!(SYS_ioctl, terminal, command, argument.as_mut_ptr()).map(drop)
+}
+
+/// Tells its name, and types a line into it when a line comes on standard input.
+fn hold_terminal() -> Done {
+    let (master, path) = own_terminal()?;
+    open(&path, libc::O_RDWR, 0)?;
+    println!("{path}");
+    let mut line = String::new();
+    std::io::stdin()
+        .read_line(&mut line)
+        .map_err(|_| Errno::last())?;
+    sys!(SYS_write, master, c"x\n".as_ptr(), 2).map(drop)
+}
+
+/// A new terminal: its master, and the name under which the first one that opens it has it as its
+/// controlling one.
+fn own_terminal() -> Result<(i64, String), Errno> {
     let master = open("/dev/ptmx", libc::O_RDWR | libc::O_NOCTTY, 0)?;
     let unlock = 0_i32;
     sys!(SYS_ioctl, master, libc::TIOCSPTLCK, &raw const unlock)?;
     let mut number = 0_i32;
     sys!(SYS_ioctl, master, libc::TIOCGPTN, &raw mut number)?;
     sys!(SYS_setsid)?;
-    let terminal = open(&format!("/dev/pts/{number}"), libc::O_RDWR, 0)?;
-    let mut argument = [b'x', 0, 0, 0, 0, 0, 0, 0];
-    sys!(SYS_ioctl, terminal, command, argument.as_mut_ptr()).map(drop)
+    Ok((master, format!("/dev/pts/{number}")))
 }
 
 fn raise_limit() -> Done {
