@@ -45,8 +45,7 @@ static __always_inline int judge_code(const struct bearer *bearer, __u64 file, b
 	return refuse(bearer, &attempt) ? -EPERM : 0;
 }
 
-/* READ_IMPLIES_EXEC gives brk and stack executable pages that no hook sees: nothing maps with it.
- */
+/* READ_IMPLIES_EXEC makes what is mapped to be read executable: nothing maps with it. */
 static __always_inline bool implies_exec(void)
 {
 	return bpf_get_current_task_btf()->personality & READ_IMPLIES_EXEC;
@@ -97,4 +96,46 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 			  (prot & PROT_WRITE) || !file || BPF_CORE_READ(vma, anon_vma))
 		       ? -EPERM
 		       : 0;
+}
+
+/*
+ * What the task takes on by personality(2). With READ_IMPLIES_EXEC brk makes executable memory and
+ * asks no hook that could say no, and neither does personality itself: who takes it on without
+ * code:generate does not come back from the call. Answers -EPERM then.
+ */
+__noinline int judge_personality(__u32 personality)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_EXEC,
+		.operation = OP_CODE_GENERATE,
+	};
+	struct bearer bearer;
+
+	if (personality == PERSONALITY_ASK || !(personality & READ_IMPLIES_EXEC) || implies_exec())
+		return 0;
+	if (!subject(&bearer))
+		return 0;
+	if (in_force(&bearer) && (bearer.flags & PLAN_CODE_GENERATE))
+		return 0;
+	if (!refuse(&bearer, &attempt))
+		return 0;
+	bpf_send_signal(SIGKILL);
+	return -EPERM;
+}
+
+SEC("fentry/__x64_sys_personality")
+int BPF_PROG(x64_personality, const struct pt_regs *regs)
+{
+	if (!outside())
+		judge_personality(BPF_CORE_READ(regs, di));
+	return 0;
+}
+
+/* By the gate for 32-bit programs, which is open to all. */
+SEC("fentry/__ia32_sys_personality")
+int BPF_PROG(ia32_personality, const struct pt_regs *regs)
+{
+	if (!outside())
+		judge_personality(BPF_CORE_READ(regs, bx));
+	return 0;
 }

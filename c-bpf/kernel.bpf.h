@@ -91,6 +91,8 @@ typedef _Bool bool;
 #define MAP_PRIVATE 0x2
 #define VM_EXEC 0x4
 #define READ_IMPLIES_EXEC 0x0400000
+/* kernel/exec_domain.c: changes nothing */
+#define PERSONALITY_ASK 0xffffffff
 /* include/uapi/linux/sched.h, include/linux/binfmts.h */
 #define CLONE_THREAD 0x00010000
 #define LSM_UNSAFE_SHARE 1
@@ -308,6 +310,12 @@ struct task_struct {
 	const struct cred *cred;
 	struct bpf_local_storage *bpf_storage;
 	char comm[16];
+};
+
+/* arch/x86/include/asm/ptrace.h: first arguments of a 64-bit and of a 32-bit system call */
+struct pt_regs {
+	unsigned long bx;
+	unsigned long di;
 };
 
 struct linux_binprm {

@@ -46,6 +46,10 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["imply-exec"] => {
             sys!(SYS_personality, READ_IMPLIES_EXEC).and_then(|_| anonymous(RW).map(drop))
         }
+        ["ask-personality"] => sys!(SYS_personality, 0xffff_ffff_u32).map(drop),
+        ["imply-exec-32"] => personality_of_32(READ_IMPLIES_EXEC),
+        ["ask-personality-32"] => personality_of_32(0xffff_ffff),
+        ["imply-exec-break"] => imply_exec_break(),
         ["write-own-memory"] => write_own_memory(),
         ["is-secure"] => match unsafe { libc::getauxval(libc::AT_SECURE) } {
             0 => Err(Errno(libc::ENODATA)),
@@ -212,6 +216,40 @@ fn attach_exec() -> Done {
     let attached = sys!(SYS_shmat, segment, 0, SHM_EXEC);
     sys!(SYS_shmctl, segment, libc::IPC_RMID, 0)?;
     attached.map(drop)
+}
+
+/// By the system calls of 32-bit programs: 136, its argument in EBX, which the compiler keeps to itself.
+fn personality_of_32(personality: u64) -> Done {
+    let mut result = 136_u64;
+    unsafe {
+        std::arch::asm!(
+            "xchg rbx, {argument}",
+            "int 0x80",
+            "xchg rbx, {argument}",
+            argument = inout(reg) personality => _,
+            inout("rax") result,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    crate::returned(i64::from(result as i32).min(0)).map(drop)
+}
+
+/// Runs what it writes into a heap that grew while all that can be read was executable.
+fn imply_exec_break() -> Done {
+    let start = (sys!(SYS_brk, 0)? as usize).next_multiple_of(PAGE);
+    sys!(SYS_personality, READ_IMPLIES_EXEC)?;
+    let end = sys!(SYS_brk, start + PAGE)?;
+    sys!(SYS_personality, 0)?;
+    if end as usize != start + PAGE {
+        return Err(Errno(libc::ENOMEM));
+    }
+    let returns = [0xc3_u8];
+    unsafe {
+        let code = start as *mut [u8; 1];
+        code.write_volatile(returns);
+        std::mem::transmute::<*mut [u8; 1], extern "C" fn()>(code)();
+    }
+    Ok(())
 }
 
 fn write_own_memory() -> Done {
