@@ -58,6 +58,16 @@ static __always_inline struct iattr *setattr_iattr(unsigned long long *ctx)
 }
 
 /*
+ * Whether credentials were made for access(2), which asks with the real user's: of all that are put
+ * on for a while, only these are marked so (d7852fbd0f04). A kernel that no longer marks them tells
+ * with the Linux capabilities of a subject's user whether something exists.
+ */
+static __always_inline bool made_for_access(const struct cred *cred)
+{
+	return bpf_core_field_exists(struct cred, non_rcu) && BPF_CORE_READ(cred, non_rcu);
+}
+
+/*
  * Whom an open file signals lies beside it since 6.12 (1934b212615d), if anybody has asked for it:
  * NULL otherwise. Remove when our oldest kernel is 6.12.
  */

@@ -289,7 +289,11 @@ struct signal_struct {
 };
 
 struct bpf_local_storage;
-struct cred;
+
+/* include/linux/cred.h */
+struct cred {
+	int non_rcu; /* 1: made for the length of access(2) */
+};
 
 struct task_struct {
 	int pid;

@@ -4,6 +4,7 @@
  * capabilities, BPF, perf, modules, keyrings, io_uring. No rule grants any of them in this version:
  * a subject is refused flatly. Every hook here is the same sentence with another word.
  */
+#include "compat.bpf.h"
 #include "report.bpf.h"
 
 static __always_inline int refuse_flatly(__u32 operation, __u32 number, bool silent)
@@ -59,7 +60,7 @@ int BPF_PROG(capable, struct cred *cred, struct user_namespace *namespace, int c
 	if (outside())
 		return 0;
 	/* asked of the credentials that it works under, not of an opener's or another task's */
-	if (borrows_creds() && cred == bpf_get_current_task_btf()->cred)
+	if (borrows_creds() && cred == bpf_get_current_task_btf()->cred && !made_for_access(cred))
 		return 0;
 	return refuse_flatly(OP_LINUX_CAPABILITY, capability, options & CAP_OPT_NOAUDIT) ? -EPERM
 											 : 0;

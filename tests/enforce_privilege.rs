@@ -294,10 +294,11 @@ fn a_subject_makes_the_kernel_load_no_module() {
 }
 
 /// The acts, their Linux capability, what the subject gets, and what root outside gets.
-const POWERS: [(&str, u32, &str, &str); 32] = [
+const POWERS: [(&str, u32, &str, &str); 33] = [
     ("chown 1 R/mine", 0, "EPERM", "ok"),
     ("open-write R/hidden", 1, "EACCES", "ok"),
     ("open-read R/hidden", 2, "EACCES", "ok"),
+    ("access-read R/hidden", 2, "EACCES", "ok"),
     ("open-by-handle R/mine", 2, "EPERM", "ok"),
     ("chmod 0o640 R/other", 3, "EPERM", "ok"),
     ("set-groups", 6, "EPERM", "ok"),
