@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain file: size, mode, owner, times, xattrs and ACLs of what exists. Hooks that see only a
- * dentry learn here through which mount the task is writing.
+ * Domain file: size, locks, mode, owner, times, xattrs and ACLs of what exists. Hooks that see only
+ * a dentry learn here through which mount the task is writing.
  */
 #include "compat.bpf.h"
 #include "identity.bpf.h"
 #include "rule.bpf.h"
 
 /*
- * A new size by a descriptor. What has no name in any tree (a memfd, a file that was deleted while
- * it was open) was judged when it was opened; so was what this very subject has created.
+ * A new size by a descriptor, or a lock. What has no name in any tree (a memfd, a file that was
+ * deleted while it was open) was judged when it was opened; so was what this very subject has
+ * created.
  */
 __noinline int judge_resize(__u64 dentry, __u64 mount, bool created)
 {
@@ -23,26 +24,30 @@ __noinline int judge_resize(__u64 dentry, __u64 mount, bool created)
 	return judge(&bearer, &place) ? -EPERM : 0;
 }
 
-/*
- * Before 6.2 ftruncate comes here too, alone without having taken write access to the mount. Who
- * created the file is not known here: whoever may create there.
- */
-static __always_inline int judge_size(__u64 dentry, __u64 mount)
+/* Where it is not known who created the file: whoever may create there. */
+static __always_inline int judge_made(const struct bearer *bearer, __u64 dentry, __u64 mount)
 {
 	struct place place = place_of(dentry, mount, 0);
+	struct found found;
+
+	if (survey(bearer, &place, false, &found))
+		found.here = 0;
+	found.here &= BIT(RIGHT_WRITE) | BIT(RIGHT_CREATE);
+	return judge_resize(dentry, mount, found.here == BIT(RIGHT_CREATE));
+}
+
+/* Before 6.2 ftruncate comes here too, alone without having taken write access to the mount. */
+static __always_inline int judge_size(__u64 dentry, __u64 mount)
+{
 	struct scratch *scratch;
 	struct bearer bearer;
-	struct found found;
 
 	if (!subject(&bearer))
 		return 0;
 	scratch = scratch_of_current();
 	if (!scratch || scratch->mount)
 		return judge_at(dentry, mount, BIT(RIGHT_WRITE));
-	if (survey(&bearer, &place, false, &found))
-		found.here = 0;
-	found.here &= BIT(RIGHT_WRITE) | BIT(RIGHT_CREATE);
-	return judge_resize(dentry, mount, found.here == BIT(RIGHT_CREATE));
+	return judge_made(&bearer, dentry, mount);
 }
 
 SEC("lsm/path_truncate")
@@ -72,6 +77,32 @@ int BPF_PROG(file_truncate, struct file *file)
 		return 0;
 	created = BPF_CORE_READ(file, f_mode) & FMODE_CREATED;
 	return judge_resize(where.dentry, where.mount, created) ? -EPERM : 0;
+}
+
+__noinline int judge_lock(__u64 dentry, __u64 mount)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer))
+		return 0;
+	return judge_made(&bearer, dentry, mount) ? -EPERM : 0;
+}
+
+/*
+ * flock, fcntl and leases. An exclusive lock keeps others out of a file, and for flock and a lease
+ * a read-only descriptor is enough.
+ */
+SEC("lsm/file_lock")
+int BPF_PROG(file_lock, struct file *file, unsigned int command)
+{
+	struct location where;
+
+	if (outside() || command != F_WRLCK)
+		return 0;
+	if (BPF_CORE_READ(file, f_mode) & FMODE_WRITE)
+		return 0;
+	where = location_of(&file->f_path);
+	return judge_lock(where.dentry, where.mount) ? -EPERM : 0;
 }
 
 SEC("lsm/path_chmod")

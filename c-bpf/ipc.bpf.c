@@ -132,6 +132,22 @@ int BPF_PROG(task_setpgid, struct task_struct *target, int group)
 	return refuse_flatly(&bearer, OP_SIGNAL, group, false) ? -EPERM : 0;
 }
 
+/* A lease makes others wait who open the file: for those who may write to it. */
+static __always_inline int judge_lease(const struct bearer *bearer, struct file *file)
+{
+	struct location where = location_of(&file->f_path);
+	struct place place = {
+		.dentry = where.dentry,
+		.mount = where.mount,
+		.wanted = BIT(RIGHT_WRITE),
+		.domain = DOMAIN_FILE,
+	};
+
+	if (internal_mount(where.mount) && in_force(bearer))
+		return 0;
+	return judge(bearer, &place);
+}
+
 /*
  * A descriptor's owner is signalled without task_kill: only oneself may be made the owner, and
  * nothing be changed where the owner is another.
@@ -142,7 +158,7 @@ __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 	struct bearer bearer;
 
 	if (command != F_SETFL && command != F_SETOWN && command != F_SETOWN_EX &&
-	    command != F_SETSIG)
+	    command != F_SETSIG && command != F_SETLEASE)
 		return 0;
 	if (!subject(&bearer))
 		return 0;
@@ -163,6 +179,10 @@ __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 		if (in_force(&bearer) && may_signal(&bearer, file))
 			return 0;
 		break;
+	case F_SETLEASE:
+		if (argument == F_UNLCK)
+			return 0;
+		return judge_lease(&bearer, file) ? -EPERM : 0;
 	default:
 		return 0;
 	}

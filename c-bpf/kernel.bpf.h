@@ -37,6 +37,9 @@ typedef _Bool bool;
 #define F_SETOWN 8
 #define F_SETSIG 10
 #define F_SETOWN_EX 15
+#define F_WRLCK 1
+#define F_UNLCK 2
+#define F_SETLEASE 1024
 /* include/linux/fs.h */
 #define FMODE_READ 0x1
 #define FMODE_WRITE 0x2

@@ -41,8 +41,8 @@ const HOOKS: [(&str, &str); 5] = [
     ),
     (
         "file",
-        "file_ioctl file_ioctl_compat file_open file_truncate inode_remove_acl inode_removexattr \
-         inode_set_acl inode_setattr inode_setxattr mnt_drop_write mnt_drop_write_file \
+        "file_ioctl file_ioctl_compat file_lock file_open file_truncate inode_remove_acl \
+         inode_removexattr inode_set_acl inode_setattr inode_setxattr mnt_drop_write mnt_drop_write_file \
          mnt_want_write mnt_want_write_file path_chmod path_chown path_link path_mkdir path_mknod \
          path_notify path_rename path_rmdir path_symlink path_truncate path_unlink",
     ),
@@ -97,7 +97,7 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 81);
+        assert_eq!(attached.len(), 82);
     });
 }
 

@@ -1016,6 +1016,48 @@ fn attributes_of_fat_are_changed_by_those_who_may_write() {
 }
 
 #[test]
+fn keeping_others_out_of_a_file_needs_the_right_to_change_it() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &["file", "in/", "in/it"]);
+            let read = format!("fs:read {room}/** {room}");
+            let reader = guest.subject(&read).by(uid);
+            let shared = format!("lock-shared {room}/file, lock-shared {room}/in");
+            reader.may(&format!("{shared}, memfd-lock"));
+            for act in [
+                "lock-exclusive R/file",
+                "lock-exclusive R/in",
+                "lease R/file",
+            ] {
+                let act = act.replace('R', &room);
+                reader.may_not(&act);
+                let denials = reader.denials();
+                assert_eq!(denials.len(), 1, "{act}: {denials:?}");
+                assert_eq!(denials[0].operation, WRITE, "{act}");
+            }
+
+            let exclusive = format!("lock-exclusive {room}/file, lock-exclusive {room}/in");
+            let written = format!("lock-written {room}/file, lock-range {room}/file");
+            let lease = format!("lease {room}/file");
+            let writer = guest
+                .subject(&format!("{read}\nfs:write {room}/**"))
+                .by(uid);
+            writer.may(&format!("{shared}, {exclusive}, {written}, {lease}"));
+            // a lock file: the next one finds it there
+            let maker = guest
+                .subject(&format!("{read}\nfs:create {room}/**"))
+                .by(uid);
+            for _ in 0..2 {
+                maker.may(&format!("lock-created {room}/lock, {exclusive}"));
+            }
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            outsider.may(&format!("{shared}, {exclusive}, {written}, {lease}"));
+        }
+    });
+}
+
+#[test]
 fn a_program_outside_is_untouched() {
     guest::run(|guest| {
         let room = guest.files(&["file", "other"]);

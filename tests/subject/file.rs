@@ -149,6 +149,14 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["otmpfile-reopen", directory] => {
             nameless(directory).and_then(|fd| reopen(fd, libc::O_RDWR))
         }
+        ["lock-shared", path] => lock(path, libc::O_RDONLY, libc::LOCK_SH),
+        ["lock-exclusive", path] => lock(path, libc::O_RDONLY, libc::LOCK_EX),
+        ["lock-created", path] => lock(path, libc::O_RDONLY | libc::O_CREAT, libc::LOCK_EX),
+        ["lock-written", path] => lock(path, libc::O_WRONLY, libc::LOCK_EX),
+        ["lock-range", path] => lock_range(path),
+        ["memfd-lock"] => sys!(SYS_memfd_create, c"m".as_ptr(), 0)
+            .and_then(|fd| reopened(fd, libc::O_RDONLY))
+            .and_then(|fd| sys!(SYS_flock, fd, libc::LOCK_EX).map(drop)),
         ["carry", from, to, name] => carry(from, to, name),
         _ => return None,
     })
@@ -196,7 +204,26 @@ fn make_node(path: &str, mode: u32, device: u64) -> Done {
 
 /// Opens what is open already, by its link in /proc.
 fn reopen(fd: i64, flags: i32) -> Done {
-    open(&format!("/proc/self/fd/{fd}"), flags, 0).map(drop)
+    reopened(fd, flags).map(drop)
+}
+
+fn reopened(fd: i64, flags: i32) -> Result<i64, Errno> {
+    open(&format!("/proc/self/fd/{fd}"), flags, 0)
+}
+
+fn lock(path: &str, flags: i32, kind: i32) -> Done {
+    let fd = open(path, flags, 0o644)?;
+    sys!(SYS_flock, fd, kind | libc::LOCK_NB)?;
+    sys!(SYS_close, fd).map(drop)
+}
+
+/// All of a file, as fcntl locks it.
+fn lock_range(path: &str) -> Done {
+    let fd = open(path, libc::O_RDWR, 0)?;
+    let mut range: libc::flock = unsafe { zeroed() };
+    range.l_type = libc::F_WRLCK as libc::c_short;
+    sys!(SYS_fcntl, fd, libc::F_SETLK, &raw const range)?;
+    sys!(SYS_close, fd).map(drop)
 }
 
 /// Opens a file for reading and writing, deletes it, and goes on with the descriptor.
