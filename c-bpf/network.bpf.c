@@ -166,6 +166,26 @@ int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int 
 	return 0;
 }
 
+/*
+ * An abstract name is first come, first served: a subject would take a service's. A path is an
+ * fs:create; without any name the kernel gives one that nobody knows.
+ */
+static __always_inline int judge_name(const struct bearer *bearer, __u64 address, int length)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_IPC,
+		.operation = OP_IPC_UNIX,
+		.reason = REASON_NEVER,
+		.object_kind = OBJECT_NUMBER,
+	};
+	char first = 0;
+
+	bpf_probe_read_kernel(&first, sizeof(first), (void *)address + sizeof(struct sockaddr));
+	if (in_force(bearer) && (length <= (int)sizeof(struct sockaddr) || first))
+		return 0;
+	return refuse(bearer, &attempt);
+}
+
 SEC("lsm/socket_bind")
 int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int length)
 {
@@ -180,8 +200,8 @@ int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int len
 	if (!sk)
 		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
-	if (family == AF_UNIX && in_force(&bearer))
-		return 0; /* a path is an fs:create; an abstract name hides no file */
+	if (family == AF_UNIX)
+		return judge_name(&bearer, address_of(address), length) ? -EPERM : 0;
 	endpoint.protocol = protocol_of(sk);
 	if (!is_inet(family) || !endpoint.protocol)
 		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM

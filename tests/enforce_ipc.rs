@@ -406,6 +406,8 @@ fn unix_sockets_of_others_are_refused() {
             format!("unix-connect {room}/stream"),
             format!("unix-send {room}/datagram"),
             "unix-connect @cartouche-stream".to_owned(),
+            "unix-bind @cartouche-free".to_owned(),
+            "unix-bind-datagram @cartouche-free".to_owned(),
         ];
         for uid in USERS {
             let subject = guest
@@ -432,13 +434,14 @@ fn unix_sockets_of_others_are_refused() {
 #[test]
 fn another_subject_s_unix_socket_is_one_of_others() {
     guest::run(|guest| {
-        let server = guest.subject("");
-        let client = guest.subject("");
-        let mut serving = server.spawn("unix-serve @cartouche-server");
+        let room = guest.files(&[]);
+        let server = guest.subject(&format!("fs:create {room}/*"));
+        let client = guest.subject(&format!("fs:write {room}/*"));
+        let mut serving = server.spawn(&format!("unix-serve {room}/server"));
         assert_eq!(serving.line(), "up");
 
-        client.may_not("unix-connect @cartouche-server");
-        server.may("unix-connect @cartouche-server");
+        client.may_not(&format!("unix-connect {room}/server"));
+        server.may(&format!("unix-connect {room}/server"));
     });
 }
 
@@ -451,7 +454,8 @@ fn unix_sockets_of_its_own_are_free() {
             subject.may(&format!(
                 "unix-pair, unix-pair-datagram, unix-self {room}/a, unix-send-self {room}/b"
             ));
-            subject.may("unix-self @cartouche-own, unix-send-self @cartouche-own, fork unix-pair");
+            // a name of the kernel's choice
+            subject.may("unix-self-unnamed, fork unix-pair");
             // a name in a directory is created there
             guest
                 .subject("")

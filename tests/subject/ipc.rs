@@ -101,6 +101,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["unix-seqpacket", name] => connect(name, libc::SOCK_SEQPACKET),
         ["unix-send", name] => send_to(name),
         ["unix-bind", name] => bound(name, SOCK_STREAM).map(drop),
+        ["unix-bind-datagram", name] => bound(name, SOCK_DGRAM).map(drop),
+        ["unix-self-unnamed"] => connect_unnamed(),
         ["unix-serve", name] => bound(name, SOCK_STREAM)
             .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
             .and_then(|()| crate::perform(&["up", "await", "/no such file"])),
@@ -221,6 +223,17 @@ fn bound(name: &str, kind: i32) -> Result<i64, Errno> {
     let fd = sys!(SYS_socket, AF_UNIX, kind, 0)?;
     let (address, length) = unix_address(name);
     sys!(SYS_bind, fd, &raw const address, length).map(|_| fd)
+}
+
+/// Binds without a name, and connects to the one that came of it.
+fn connect_unnamed() -> Done {
+    let fd = bound("", SOCK_STREAM)?;
+    sys!(SYS_listen, fd, 8)?;
+    let (mut address, _) = unix_address("");
+    let mut length = size_of_val(&address) as libc::socklen_t;
+    sys!(SYS_getsockname, fd, &raw mut address, &raw mut length)?;
+    let other = sys!(SYS_socket, AF_UNIX, SOCK_STREAM, 0)?;
+    sys!(SYS_connect, other, &raw const address, length).map(drop)
 }
 
 fn pair(kind: i32) -> Done {
