@@ -47,7 +47,7 @@ install: ## Install what make build has built under DESTDIR; configuration that 
 	@test -e $(RELEASE)/cartouched || { echo "make install: run make build first" >&2; exit 1; }
 	install -D -t $(DESTDIR)$(PREFIX)/sbin $(RELEASE)/cartouched
 	install -D -t $(DESTDIR)$(PREFIX)/bin $(RELEASE)/cartouche
-	install -D -t $(DESTDIR)$(PREFIX)/libexec/cartouche $(RELEASE)/canary
+	install -D -m 700 -t $(DESTDIR)$(PREFIX)/libexec/cartouche $(RELEASE)/canary
 	install -D -m 644 -t $(LIB)/cartouche/profiles.d policies/profiles/*.toml
 	install -D -m 644 -t $(LIB)/systemd/system packaging/cartouched.service
 	install -D -m 644 packaging/tmpfiles.conf $(LIB)/tmpfiles.d/cartouche.conf

@@ -26,7 +26,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 12] = [
+const UNMEDIATED: [&str; 14] = [
     "access",
     "descriptors-held-after-revocation",
     "executable-stack",
@@ -34,7 +34,9 @@ const UNMEDIATED: [&str; 12] = [
     "inherited-descriptors",
     "ld.so-as-program",
     "managed-paths",
+    "page-zero",
     "posix-mq-unlink",
+    "securebits",
     "stat",
     "system-v-ipc",
     "units",
