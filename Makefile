@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euc
 .DEFAULT_GOAL := help
-.PHONY: help deps build test test-full bench demo lint install
+.PHONY: help deps build test test-full bench demo lint install uninstall
 
 PREFIX ?= /usr
 DESTDIR ?=
@@ -56,3 +56,9 @@ install: ## Install what make build has built under DESTDIR; configuration that 
 	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d $(ETC)/cartouche.toml.d
 	test -e $(ETC)/cartouche.toml || install -m 644 -t $(ETC) packaging/cartouche.toml
 	test -e $(ETC)/scope.toml || install -m 644 -t $(ETC) policies/scope.toml
+
+uninstall: ## Remove what make install put under DESTDIR, but for configuration and the audit
+	rm -f $(DESTDIR)$(PREFIX)/{sbin/cartouched,bin/cartouche}
+	rm -f $(LIB)/systemd/system/cartouched.service $(LIB)/tmpfiles.d/cartouche.conf
+	rm -rf $(DESTDIR)$(PREFIX)/{libexec,share/doc}/cartouche $(LIB)/cartouche/profiles.d
+	rmdir --ignore-fail-on-non-empty $(LIB)/cartouche/policies.d $(LIB)/cartouche
