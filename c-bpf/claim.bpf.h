@@ -58,14 +58,37 @@ __noinline __u32 claimant(__u64 dentry, __u64 mount, __u32 dev)
 }
 
 /* The slot that claims this very text as a path, 0 if none does. */
-__noinline __u32 claimant_of_name(__u64 name, __u32 dev)
+__noinline __u32 claimant_of_text(__u64 text, __u32 dev)
 {
 	struct claim_key key = {.dev = dev};
 	struct claim *claim;
 
-	bpf_probe_read_kernel_str(key.path, sizeof(key.path), (const void *)name);
+	bpf_probe_read_kernel_str(key.path, sizeof(key.path), (const void *)text);
 	claim = bpf_map_lookup_elem(&claims, &key);
 	return claim ? claim->slot : 0;
+}
+
+/* Whether a name that begins at the current task's / means what it says: not in a chroot. */
+static __always_inline bool names_are_paths(void)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct scratch *scratch = scratch_of_current();
+	__u32 leaf = 0;
+	int at;
+
+	if (!scratch)
+		return true;
+	at = walk_path(scratch, (__u64)BPF_CORE_READ(task, fs, root.dentry),
+		       (__u64)BPF_CORE_READ(task, fs, root.mnt), &leaf);
+	return at < 0 || at == WALK_MAX - 2;
+}
+
+/* The slot that claims what the current task calls by this name, 0 if none does. */
+static __always_inline __u32 claimant_of_name(__u64 name, __u32 dev)
+{
+	__u32 slot = claimant_of_text(name, dev);
+
+	return slot && names_are_paths() ? slot : 0;
 }
 
 /*

@@ -138,7 +138,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	if (candidate.entry) {
 		slot = candidate.entry->slot;
 		if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-		    claimant_of_name((__u64)bprm->filename, candidate.key.dev) != slot)
+		    claimant_of_text((__u64)bprm->filename, candidate.key.dev) != slot)
 			return refuse_name(&candidate, slot);
 	}
 	if (labelled) {
@@ -210,7 +210,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 		return 0;
 	slot = candidate.entry->slot;
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-	    claimant_of_name((__u64)bprm->interp, candidate.key.dev) != slot)
+	    claimant_of_text((__u64)bprm->interp, candidate.key.dev) != slot)
 		return refuse_name(&candidate, slot);
 	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
 }

@@ -298,6 +298,11 @@ struct cred {
 	int non_rcu; /* 1: made for the length of access(2) */
 };
 
+/* include/linux/fs_struct.h */
+struct fs_struct {
+	struct path root;
+};
+
 struct task_struct {
 	int pid;
 	int tgid;
@@ -309,6 +314,7 @@ struct task_struct {
 	struct task_struct *parent;
 	unsigned int ptrace;
 	struct mm_struct *mm;
+	struct fs_struct *fs;
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;

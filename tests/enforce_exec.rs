@@ -551,6 +551,31 @@ fn a_claimed_path_runs_no_other_content() {
 }
 
 #[test]
+fn a_claimed_name_means_another_file_in_a_chroot() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        subject.claims();
+        fs::rename(&subject.path, format!("{}.aside", subject.path)).unwrap();
+        let replaced = Program::copy(&subject.path);
+        let chroot = |root: &str| {
+            let act = format!(
+                "mount --rbind / /mnt && exec chroot {root} {} say hello",
+                subject.path
+            );
+            let output = std::process::Command::new("unshare")
+                .args(["-m", "sh", "-c", &act])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+
+        assert_eq!(replaced.run("say hello"), ["EPERM"]);
+        assert_eq!(chroot("/"), "");
+        assert_eq!(chroot("/mnt"), "hello\nok\n");
+    });
+}
+
+#[test]
 fn a_refused_artifact_s_program_does_not_run() {
     guest::run(|guest| {
         let subject = guest.subject("");
