@@ -5,12 +5,39 @@ mod daemon;
 
 use std::fs;
 use std::os::unix::fs::symlink;
+use std::time::Instant;
 
 use cartouche::control::Standing::{Admitted, Revoked};
 use cartouche::event::Code;
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, SHIPPED, Tool};
 use rustix::process::Signal;
+
+#[test]
+fn rights_end_before_another_program_is_hashed() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let (quick, slow) = (Tool::new("quick"), Tool::new("slow"));
+    for tool in [&quick, &slow] {
+        tool.drop(&tool.artifact());
+        daemon.comes_to(&tool.id, Admitted);
+    }
+    // many seconds' work in an emulated machine
+    let next = slow.file("next");
+    fs::write(&next, "A".repeat(96 << 20)).unwrap();
+    let begun = Instant::now();
+
+    quick.remove();
+    fs::rename(&next, &slow.path).unwrap();
+
+    daemon::eventually("its rights are gone", || {
+        (quick.reads("mine") == NotStarted).then_some(())
+    });
+    let gone = begun.elapsed();
+    daemon.settles();
+    let hashed = begun.elapsed();
+    assert!(gone < hashed / 2, "{gone:?} of {hashed:?}");
+}
 
 #[test]
 fn a_file_that_is_copied_in_is_an_artifact_in_force() {

@@ -29,6 +29,17 @@ impl Node {
             vanished = self.vanished(&policies);
         }
         self.tell_ignored(&policies);
+        let mut changed = false;
+        let something_new = policies
+            .present
+            .iter()
+            .any(|file| !self.files.contains_key(file));
+        if !something_new {
+            // nothing can take their place: their rights end before anything is read or hashed
+            for file in &vanished {
+                changed |= self.revoke_file(file, None);
+            }
+        }
         let admitted: BTreeSet<String> = self
             .registry
             .artifacts
@@ -45,7 +56,6 @@ impl Node {
                 (*name).clone(),
             )
         });
-        let mut changed = false;
         for (name, file) in order {
             changed |= self.consider(name, file, &vanished);
         }
