@@ -165,5 +165,7 @@ impl Node {
 fn parent_of(pid: u32) -> Option<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(") ")?;
-    after_name.split(' ').nth(1)?.parse().ok()
+    let parent: u32 = after_name.split(' ').nth(1)?.parse().ok()?;
+    // a process that is being reaped right now is still listed, without a parent
+    (parent != 0).then_some(parent)
 }
