@@ -7,7 +7,9 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
+use cartouche::config::Paths;
 use cartouche::control::Standing::{Admitted, Revoked};
+use cartouche::control::{Client, Request, Response};
 use cartouche::event::Code;
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, SHIPPED, Tool};
@@ -381,8 +383,13 @@ fn many_are_admitted(daemon: &Daemon, name: &str, count: usize) {
     }
 
     let limit = daemon::PATIENCE + std::time::Duration::from_millis(count as u64 * 500);
+    // what comes at once is one piece of work, and the question waits for its end
+    let client = Client::new(&Paths::default().control(), limit);
     loop {
-        let admitted = daemon.status().artifacts[&Admitted];
+        let Ok(Response::Status(status)) = client.ask(&Request::Status) else {
+            panic!("no answer within {limit:?}");
+        };
+        let admitted = status.artifacts[&Admitted];
         if admitted == count as u64 {
             break;
         }
