@@ -156,6 +156,15 @@ impl Registry {
         Ok(registry)
     }
 
+    /// The files of all artifacts that are not revoked.
+    pub fn files_in_force(&self) -> BTreeSet<&String> {
+        self.artifacts
+            .values()
+            .filter(|entry| !entry.revoked)
+            .map(|entry| &entry.file)
+            .collect()
+    }
+
     /// Puts an artifact in, in place of what was there under its id.
     pub fn insert(&mut self, id: &str, mut entry: Entry) {
         self.shared.retain(|one| Arc::strong_count(one) > 1);

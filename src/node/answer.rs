@@ -1,6 +1,6 @@
 //! Answers to the control socket.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::control::{Call, Inspected, Listed, Request, Response, Standing, Status, Verdict, Why};
 
@@ -200,13 +200,7 @@ impl Node {
                 }
             })
             .collect();
-        let in_force: BTreeSet<&String> = self
-            .registry
-            .artifacts
-            .values()
-            .filter(|entry| !entry.revoked)
-            .map(|entry| &entry.file)
-            .collect();
+        let in_force = self.registry.files_in_force();
         for (name, file) in &self.files {
             if in_force.contains(name) || file.verdict.standing == Standing::Admitted {
                 continue;

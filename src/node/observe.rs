@@ -432,13 +432,7 @@ impl Node {
     }
 
     fn unparsable(&self) -> BTreeSet<String> {
-        let in_force: BTreeSet<&String> = self
-            .registry
-            .artifacts
-            .values()
-            .filter(|entry| !entry.revoked)
-            .map(|entry| &entry.file)
-            .collect();
+        let in_force = self.registry.files_in_force();
         self.files
             .iter()
             .filter(|(name, file)| !file.parsable && !in_force.contains(name))
