@@ -146,7 +146,7 @@ int BPF_PROG(path_notify, const struct path *path)
  * Hooks that see only a dentry. The mount that write access was taken on names the path; the same
  * dentry may hang in several. None noted: denied.
  */
-__noinline int judge_noted(__u64 dentry)
+__noinline int judge_noted(__u64 dentry, __u32 wanted)
 {
 	struct scratch *scratch;
 	struct bearer bearer;
@@ -166,7 +166,7 @@ __noinline int judge_noted(__u64 dentry)
 	if (BPF_CORE_READ((struct vfsmount *)mount, mnt_sb) !=
 	    BPF_CORE_READ((struct dentry *)dentry, d_sb))
 		return 0;
-	place = place_of(dentry, mount, BIT(RIGHT_WRITE));
+	place = place_of(dentry, mount, wanted);
 	return judge(&bearer, &place) ? -EPERM : 0;
 }
 
@@ -191,15 +191,33 @@ int inode_setattr(unsigned long long *ctx)
 		return 0;
 	if (valid & (ATTR_ELSEWHERE | ATTR_FORCE))
 		return 0;
-	return judge_noted(address_of(dentry)) ? -EPERM : 0;
+	return judge_noted(address_of(dentry), BIT(RIGHT_WRITE)) ? -EPERM : 0;
+}
+
+/* Linux capabilities of a file give rights to whoever runs it, as set-id bits do. */
+static __always_inline bool is_file_capability(const char *name)
+{
+	const char expected[] = "security.capability";
+	char text[sizeof(expected)] = {};
+	__u32 i;
+
+	bpf_probe_read_kernel_str(text, sizeof(text), name);
+	for (i = 0; i < sizeof(expected); i++)
+		if (text[i] != expected[i])
+			return false;
+	return true;
 }
 
 SEC("lsm/inode_setxattr")
-int BPF_PROG(inode_setxattr, void *idmap, struct dentry *dentry)
+int BPF_PROG(inode_setxattr, void *idmap, struct dentry *dentry, const char *name)
 {
+	__u32 wanted = BIT(RIGHT_WRITE);
+
 	if (outside())
 		return 0;
-	return judge_noted(address_of(dentry)) ? -EPERM : 0;
+	if (is_file_capability(name))
+		wanted |= BIT(RIGHT_SETUID);
+	return judge_noted(address_of(dentry), wanted) ? -EPERM : 0;
 }
 
 SEC("lsm/inode_removexattr")
@@ -207,7 +225,7 @@ int BPF_PROG(inode_removexattr, void *idmap, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_noted(address_of(dentry)) ? -EPERM : 0;
+	return judge_noted(address_of(dentry), BIT(RIGHT_WRITE)) ? -EPERM : 0;
 }
 
 /* Since 6.2 (72b3897e7872) ACLs no longer pass the xattr hooks. */
@@ -216,7 +234,7 @@ int BPF_PROG(inode_set_acl, void *idmap, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_noted(address_of(dentry)) ? -EPERM : 0;
+	return judge_noted(address_of(dentry), BIT(RIGHT_WRITE)) ? -EPERM : 0;
 }
 
 SEC("?lsm/inode_remove_acl")
@@ -224,7 +242,7 @@ int BPF_PROG(inode_remove_acl, void *idmap, struct dentry *dentry)
 {
 	if (outside())
 		return 0;
-	return judge_noted(address_of(dentry)) ? -EPERM : 0;
+	return judge_noted(address_of(dentry), BIT(RIGHT_WRITE)) ? -EPERM : 0;
 }
 
 /*

@@ -30,6 +30,10 @@
 #define SUBJECTS_MAX 65536
 /* Endpoint rules of one plan that are not one address and one port. */
 #define NET_RANGES_MAX 512
+/* Grants of all plans together that are neither paths nor endpoints. */
+#define GRANTS_MAX (1 << 20)
+/* Bytes of an artifact's id, with its NUL. */
+#define ID_MAX 64
 /* Records one slot may put into the ring in one second; the rest is counted. */
 #define EVENT_BUDGET 256
 #define RING_BYTES (2 * 1024 * 1024)
@@ -168,10 +172,34 @@ struct net_key {
 	__u8 address[16];
 };
 
-struct net_rule {
+/* What an entry of a hash grants: the number of the rule, and how often it allowed something. */
+struct rule {
 	__u64 used;
 	__u32 rule;
 	__u32 pad;
+};
+
+/* What one plan grants that is neither a path nor an endpoint, in a hash shared by all. */
+struct grant_key {
+	__u32 plan;
+	__u32 operation; /* enum operation */
+	__u32 value;	 /* CAP_*; family << 16 | protocol; enum target; else 0 */
+};
+
+/* In place of a protocol: any of the family. */
+#define ANY_PROTOCOL 0xffffu
+
+/* Processes that are named by what they are to the subject. */
+enum target {
+	TARGET_SELF = 1,     /* its own */
+	TARGET_CHILDREN = 2, /* those that its own have started, of whichever artifact */
+};
+
+/* An operation on processes of another artifact. */
+struct target_key {
+	__u32 plan;
+	__u32 operation;       /* enum operation */
+	__u8 artifact[ID_MAX]; /* its id, NUL-padded */
 };
 
 /* A network and a range of ports; scanned in order. */
@@ -219,28 +247,26 @@ enum operation {
 	OP_NET_CONNECT = 9,
 	OP_NET_LISTEN = 10,
 	OP_NET_SOCKET = 11,
-	OP_IPC_UNIX = 12,
-	OP_IPC_RECEIVE = 13,
-	OP_SIGNAL = 14,
-	OP_TRACE = 15,
-	OP_LINUX_CAPABILITY = 16,
-	OP_NAMESPACE = 17,
-	OP_PERF = 18,
-	OP_KEYRING = 19,
-	OP_IO_URING = 20,
-	OP_MOUNT = 21,
-	OP_CHROOT = 22,
-	OP_BPF = 23,
-	OP_MODULE = 24,
-	OP_DEVICE_NODE = 25,
-	OP_USERFAULTFD = 26,
-	OP_TERMINAL_INJECT = 27,
-	OP_LABEL = 28,	 /* a change of label that is refused */
-	OP_CLAIMED = 29, /* running a claimed path whose content is not admitted */
-	OP_PINNED = 30,	 /* writing an admitted executable */
-	OP_MOVE = 31,	 /* a rename or link that would widen */
-	OP_FORK = 32,
-	OPERATIONS = 33,
+	OP_IPC_RECEIVE = 12,
+	OP_SIGNAL = 13,
+	OP_TRACE = 14,
+	OP_LINUX_CAPABILITY = 15,
+	OP_NAMESPACE = 16,
+	OP_PERF = 17,
+	OP_KEYRING = 18,
+	OP_IO_URING = 19,
+	OP_MOUNT = 20,
+	OP_BPF = 21,
+	OP_MODULE = 22,
+	OP_DEVICE_NODE = 23,
+	OP_USERFAULTFD = 24,
+	OP_TERMINAL_INJECT = 25,
+	OP_LABEL = 26,	 /* a change of label that is refused */
+	OP_CLAIMED = 27, /* running a claimed path whose content is not admitted */
+	OP_PINNED = 28,	 /* writing an admitted executable */
+	OP_MOVE = 29,	 /* a rename or link that would widen */
+	OP_FORK = 30,
+	OPERATIONS = 31,
 };
 
 /* Why, beyond "no rule". */
@@ -263,7 +289,8 @@ enum object_kind {
 	OBJECT_NONE = 0,
 	OBJECT_PATH = 1, /* text, object_length bytes, cut at RULE_MAX */
 	OBJECT_ENDPOINT = 2,
-	OBJECT_NUMBER = 3, /* CAP_*, socket family, target pid: see the operation */
+	OBJECT_NUMBER = 3,  /* CAP_*, kind of socket: see the operation */
+	OBJECT_PROCESS = 4, /* number is its tgid, `other` its slot */
 };
 
 struct event {
@@ -282,8 +309,9 @@ struct event {
 	__u32 object_length; /* bytes of the whole text, may exceed what is here */
 	__u32 exe_length;
 	__u32 number;
+	__u32 other; /* slot of the process that the act was aimed at, 0: outside */
 	__u16 port;
-	__u16 pad2;
+	__u16 kind; /* of a socket: SOCK_* */
 	__u8 address[16];
 	__u8 comm[16];
 	__u8 object[RULE_MAX];
@@ -305,6 +333,8 @@ _Static_assert(sizeof(struct slot) == 8, "a slot is swapped with one store");
 _Static_assert(sizeof(struct subject_key) == 16, "no padding in a key");
 _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
+_Static_assert(sizeof(struct grant_key) == 12, "no padding in a key");
+_Static_assert(sizeof(struct target_key) == 8 + ID_MAX, "no padding in a key");
 _Static_assert(sizeof(struct short_key) == 4 + RULE_SHORT, "no padding in a key");
 _Static_assert(sizeof(struct long_key) == 4 + RULE_MAX, "no padding in a key");
 

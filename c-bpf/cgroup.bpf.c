@@ -5,6 +5,7 @@
  * mirror.
  */
 #include "endpoint.bpf.h"
+#include "grant.bpf.h"
 
 static __always_inline bool told_before(struct bpf_sock_addr *ctx)
 {
@@ -24,9 +25,12 @@ static __always_inline int judge_sockaddr(struct bpf_sock_addr *ctx, struct endp
 	endpoint->direction = NET_CONNECT;
 	endpoint->protocol = ctx->protocol;
 	endpoint->port = __builtin_bswap16(ctx->user_port);
-	if ((endpoint->protocol == IPPROTO_TCP || endpoint->protocol == IPPROTO_UDP) &&
-	    in_force(&bearer) && endpoint_allowed(&bearer, endpoint))
+	if (endpoint->protocol == IPPROTO_TCP || endpoint->protocol == IPPROTO_UDP) {
+		if (in_force(&bearer) && endpoint_allowed(&bearer, endpoint))
+			return 1;
+	} else if (granted_socket(&bearer, ctx->family, endpoint->protocol)) {
 		return 1;
+	}
 	if (bearer.mode == MODE_AUDIT && told_before(ctx))
 		return 1;
 	fill_attempt(&attempt, endpoint);

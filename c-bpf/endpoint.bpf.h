@@ -13,7 +13,7 @@ struct {
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1 << 20);
 	__type(key, struct net_key);
-	__type(value, struct net_rule);
+	__type(value, struct rule);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } net_rules SEC(".maps");
 
@@ -80,7 +80,7 @@ static __always_inline bool endpoint_allowed(const struct bearer *bearer,
 		.protocol = endpoint->protocol,
 		.port = endpoint->port,
 	};
-	struct net_rule *rule;
+	struct rule *rule;
 	struct scan scan = {};
 	__u32 plan = bearer->plan;
 

@@ -8,16 +8,6 @@
 #include "claim.bpf.h"
 #include "rule.bpf.h"
 
-/* Read by no program: a daemon that was killed finds here which slots it had given to whom. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, SLOTS_MAX);
-	__type(key, __u32);
-	__type(value, struct holder);
-	__uint(pinning, LIBBPF_PIN_BY_NAME);
-} holders SEC(".maps");
-
 /* Remembers in the thread's own storage where this exec leads, and what the process is now. */
 static __always_inline int set_pending(__u32 current_slot, __u32 pending,
 				       const struct subject_key *key)

@@ -1,36 +1,106 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Domain ipc: what a subject does to processes of others: signals, tracing, unix sockets,
- * descriptors that it is handed. Inside the own subject all of it is free. Towards others nothing
- * is grantable in this version: refused flatly, and said so.
+ * descriptors that it is handed. Inside the own subject it is free, but for tracing. Rules are
+ * keyed by the other's artifact, by the path or the abstract name of a socket; without one a
+ * subject is refused.
  */
+#include "grant.bpf.h"
 #include "process.bpf.h"
 #include "rule.bpf.h"
-#include "socket.bpf.h"
+#include "unix.bpf.h"
 
-static __always_inline int refuse_flatly(const struct bearer *bearer, __u32 operation, __u32 number,
-					 bool silent)
+/* Generations between a process and one of the own subject that count as its child. */
+#define ANCESTORS_MAX 64
+
+static __always_inline int refuse_number(const struct bearer *bearer, __u32 operation, __u32 number)
 {
 	struct attempt attempt = {
 		.domain = DOMAIN_IPC,
-		.reason = REASON_NEVER,
 		.object_kind = OBJECT_NUMBER,
 	};
 
 	attempt.operation = operation;
 	attempt.number = number;
+	return refuse(bearer, &attempt);
+}
+
+/* The record names the other, and whose it is, because a rule is about that. */
+static __always_inline int refuse_process(const struct bearer *bearer, __u32 operation,
+					  struct task_struct *task, bool silent)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_IPC,
+		.object_kind = OBJECT_PROCESS,
+	};
+	struct bearer other;
+
+	if (bearer_of(task->group_leader, &other))
+		attempt.other = other.slot;
+	attempt.operation = operation;
+	attempt.number = BPF_CORE_READ(task, tgid);
 	attempt.silent = silent;
 	return refuse(bearer, &attempt);
 }
 
-/* Whether a process belongs to the same subject. */
-static __always_inline bool same_subject(const struct bearer *bearer, struct task_struct *task)
+/* A walk from a process towards the first one. */
+struct ancestry {
+	__u64 task;
+	__u32 slot;
+	__u32 found; /* 1: one of them is of this slot */
+};
+
+static long ancestry_step(__u64 index, struct ancestry *ancestry)
+{
+	struct task_struct *task = (void *)ancestry->task;
+	struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	__u64 leader = (__u64)BPF_CORE_READ(parent, group_leader);
+	__u32 *slot = bpf_map_lookup_elem(&mirror, &leader);
+
+	if (slot && *slot == ancestry->slot)
+		ancestry->found = 1;
+	if (ancestry->found || leader == ancestry->task)
+		return 1;
+	ancestry->task = leader;
+	return 0;
+}
+
+static __always_inline bool is_child(const struct bearer *bearer, struct task_struct *leader)
+{
+	struct ancestry ancestry = {.slot = bearer->slot};
+
+	ancestry.task = address_of(leader);
+	bpf_loop(ANCESTORS_MAX, ancestry_step, &ancestry, 0);
+	return ancestry.found;
+}
+
+/*
+ * Whether a subject may do something to a process. `free`: whether it may among its own without a
+ * grant. Processes outside any artifact cannot be granted.
+ */
+static __always_inline bool may_act_on(const struct bearer *bearer, struct task_struct *task,
+				       __u32 operation, bool free)
 {
 	struct bearer other;
 
-	if (!task || !bearer_of(task->group_leader, &other))
+	if (!task || !in_force(bearer) || !bearer_of(task->group_leader, &other))
 		return false;
-	return other.slot == bearer->slot;
+	if (other.slot == bearer->slot)
+		return free || granted(bearer, operation, TARGET_SELF);
+	if (granted_on(bearer, operation, other.slot))
+		return true;
+	return is_child(bearer, task->group_leader) && granted(bearer, operation, TARGET_CHILDREN);
+}
+
+static __always_inline bool may_send_signals(const struct bearer *bearer, struct task_struct *task)
+{
+	return may_act_on(bearer, task, OP_SIGNAL, true);
+}
+
+/* Who traces also writes to pages that are executable. */
+static __always_inline bool may_trace(const struct bearer *bearer, struct task_struct *task)
+{
+	return may_act_on(bearer, task, OP_TRACE, bearer->flags & PLAN_CODE_GENERATE);
 }
 
 /* `info` may be a made-up pointer: never looked at. Signal 0 asks whether the target exists: also
@@ -42,17 +112,9 @@ int BPF_PROG(task_kill, struct task_struct *target, void *info, int signal)
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, target))
+	if (may_send_signals(&bearer, target))
 		return 0;
-	return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false) ? -EPERM : 0;
-}
-
-/*
- * Whether a subject may trace one of its own: who traces also writes to pages that are executable.
- */
-static __always_inline bool may_trace(const struct bearer *bearer)
-{
-	return bearer->flags & PLAN_CODE_GENERATE;
+	return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;
 }
 
 /* ptrace, process_vm_*, /proc/PID/{mem,maps,root,ns}, pidfd_getfd. */
@@ -63,13 +125,11 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, child) &&
-	    (!(mode & PTRACE_MODE_ATTACH) || may_trace(&bearer)))
+	/* what is read of one's own, such as /proc/PID/maps, is no tracing */
+	if (may_act_on(&bearer, child, OP_TRACE,
+		       !(mode & PTRACE_MODE_ATTACH) || (bearer.flags & PLAN_CODE_GENERATE)))
 		return 0;
-	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(child, tgid),
-			     mode & PTRACE_MODE_NOAUDIT)
-		       ? -EPERM
-		       : 0;
+	return refuse_process(&bearer, OP_TRACE, child, mode & PTRACE_MODE_NOAUDIT) ? -EPERM : 0;
 }
 
 SEC("lsm/ptrace_traceme")
@@ -79,9 +139,9 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 
 	if (!subject(&bearer))
 		return 0;
-	if (in_force(&bearer) && same_subject(&bearer, parent) && may_trace(&bearer))
+	if (may_trace(&bearer, parent))
 		return 0;
-	return refuse_flatly(&bearer, OP_TRACE, BPF_CORE_READ(parent, tgid), false) ? -EPERM : 0;
+	return refuse_process(&bearer, OP_TRACE, parent, false) ? -EPERM : 0;
 }
 
 /*
@@ -96,11 +156,9 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
                                                                                                    \
 		if (!subject(&bearer))                                                             \
 			return 0;                                                                  \
-		if (in_force(&bearer) && same_subject(&bearer, target))                            \
+		if (may_send_signals(&bearer, target))                                             \
 			return 0;                                                                  \
-		return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false)       \
-			       ? -EPERM                                                            \
-			       : 0;                                                                \
+		return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;             \
 	}
 
 OTHERS_HOOK(task_setrlimit)
@@ -121,15 +179,13 @@ int BPF_PROG(task_setpgid, struct task_struct *target, int group)
 
 	if (!subject(&bearer))
 		return 0;
-	if (!in_force(&bearer) || !same_subject(&bearer, target))
-		return refuse_flatly(&bearer, OP_SIGNAL, BPF_CORE_READ(target, tgid), false)
-			       ? -EPERM
-			       : 0;
+	if (!may_send_signals(&bearer, target))
+		return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;
 	pid = pid_by_number(group);
 	if (pid && (pid == (__u64)BPF_CORE_READ(target, signal, pids[PIDTYPE_PGID]) ||
 		    all_own(&bearer, pid, PIDTYPE_PGID)))
 		return 0;
-	return refuse_flatly(&bearer, OP_SIGNAL, group, false) ? -EPERM : 0;
+	return refuse_number(&bearer, OP_SIGNAL, group) ? -EPERM : 0;
 }
 
 /* A lease makes others wait who open the file: for those who may write to it. */
@@ -186,7 +242,7 @@ __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 	default:
 		return 0;
 	}
-	return refuse_flatly(&bearer, OP_SIGNAL, (__u32)argument, false) ? -EPERM : 0;
+	return refuse_number(&bearer, OP_SIGNAL, (__u32)argument) ? -EPERM : 0;
 }
 
 SEC("lsm/file_fcntl")
@@ -195,13 +251,6 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long 
 	if (outside())
 		return 0;
 	return judge_fcntl(address_of(file), command, argument) ? -EPERM : 0;
-}
-
-static __always_inline bool made_here(const struct bearer *bearer, struct sock *peer)
-{
-	__u32 *slot = bpf_sk_storage_get(&socket_slots, peer, NULL, 0);
-
-	return slot && *slot == bearer->slot;
 }
 
 SEC("lsm/unix_stream_connect")
@@ -213,7 +262,7 @@ int BPF_PROG(unix_stream_connect, struct sock *sock, struct sock *other)
 		return 0;
 	if (in_force(&bearer) && made_here(&bearer, other))
 		return 0;
-	return refuse_flatly(&bearer, OP_IPC_UNIX, 0, false) ? -EPERM : 0;
+	return judge_peer(&bearer, address_of(other)) ? -EPERM : 0;
 }
 
 SEC("lsm/unix_may_send")
@@ -227,7 +276,7 @@ int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
 	peer = other->sk;
 	if (peer && in_force(&bearer) && made_here(&bearer, peer))
 		return 0;
-	return refuse_flatly(&bearer, OP_IPC_UNIX, 0, false) ? -EPERM : 0;
+	return judge_peer(&bearer, address_of(peer)) ? -EPERM : 0;
 }
 
 /* Named files are held to the envelope; sockets to their maker; nameless ones are memory and pipes.
@@ -242,6 +291,9 @@ int BPF_PROG(file_receive, struct file *file)
 	__u32 f_mode;
 
 	if (!subject(&bearer))
+		return 0;
+	/* a ring passes descriptors without this hook: who may have one may have them all */
+	if (granted(&bearer, OP_IPC_RECEIVE, 0) || granted(&bearer, OP_IO_URING, 0))
 		return 0;
 	where = location_of(&file->f_path);
 	if (!internal_mount(where.mount)) {
@@ -262,7 +314,7 @@ int BPF_PROG(file_receive, struct file *file)
 	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
 	if (in_force(&bearer) && (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC))
 		return 0;
-	return refuse_flatly(&bearer, OP_IPC_RECEIVE, (__u32)magic, false) ? -EPERM : 0;
+	return refuse_number(&bearer, OP_IPC_RECEIVE, (__u32)magic) ? -EPERM : 0;
 }
 
 char LICENSE[] SEC("license") = "GPL";

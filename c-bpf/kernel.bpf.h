@@ -28,7 +28,6 @@ typedef _Bool bool;
 #define DEVPTS_SUPER_MAGIC 0x1cd1
 #define SOCKFS_MAGIC 0x534f434b
 #define PIPEFS_MAGIC 0x50495045
-#define TMPFS_MAGIC 0x01021994
 #define ANON_INODE_FS_MAGIC 0x09041934
 /* include/uapi/asm-generic/fcntl.h */
 #define O_TMPFILE_BIT 020000000
@@ -98,6 +97,7 @@ typedef _Bool bool;
 #define PERSONALITY_ASK 0xffffffff
 /* include/uapi/linux/sched.h, include/linux/binfmts.h */
 #define CLONE_THREAD 0x00010000
+#define PF_IO_WORKER 0x00000010
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
 /* include/linux/socket.h, include/uapi/linux/in.h */
@@ -109,6 +109,7 @@ typedef _Bool bool;
 #define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
 #define SOL_IP 0
 #define SOL_IPV6 41
 #define IP_OPTIONS 4
@@ -122,6 +123,16 @@ typedef _Bool bool;
 #define PTRACE_MODE_ATTACH 0x02
 #define PTRACE_MODE_NOAUDIT 0x04
 #define SIGKILL 9
+/* include/uapi/linux/capability.h */
+#define CAP_SYS_MODULE 16
+#define CAP_SYS_RAWIO 17
+#define CAP_SYS_PTRACE 19
+#define CAP_SYS_ADMIN 21
+#define CAP_MKNOD 27
+#define CAP_MAC_OVERRIDE 32
+#define CAP_MAC_ADMIN 33
+#define CAP_BPF 39
+#define CAP_CHECKPOINT_RESTORE 40
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -134,9 +145,15 @@ struct hlist_bl_node {
 	struct hlist_bl_node **pprev;
 };
 
+struct list_head {
+	struct list_head *next;
+};
+
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	struct dentry *s_root;
+	struct list_head s_mounts;
 };
 
 typedef struct {
@@ -236,6 +253,7 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct list_head mnt_instance; /* in s_mounts of its super block */
 	struct mnt_namespace *mnt_ns;
 };
 
@@ -303,7 +321,14 @@ struct fs_struct {
 	struct path root;
 };
 
+/* arch/x86/include/asm/thread_info.h */
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
+	unsigned int flags;
 	int pid;
 	int tgid;
 	__u64 start_time;
@@ -329,6 +354,7 @@ struct task_struct {
 struct pt_regs {
 	unsigned long bx;
 	unsigned long di;
+	unsigned long orig_ax; /* the system call's number */
 };
 
 struct linux_binprm {
@@ -359,6 +385,23 @@ struct socket {
 	struct sock *sk;
 };
 
+/* include/net/af_unix.h, include/uapi/linux/un.h */
+struct sockaddr_un {
+	__u16 sun_family;
+	char sun_path[108];
+};
+
+struct unix_address {
+	int len; /* of name, with its family */
+	struct sockaddr_un name[];
+};
+
+struct unix_sock {
+	struct sock sk;
+	struct unix_address *addr;
+	struct path path; /* of a socket that is bound to one */
+};
+
 /* what sendmsg() was given, copied into the kernel */
 struct msghdr {
 	void *msg_control;
@@ -387,8 +430,12 @@ struct bpf_iter__task {
 struct mnt_idmap {
 };
 
+/* include/linux/user_namespace.h */
+struct user_namespace {
+	int level; /* 0: the first one */
+};
+
 struct net;
-struct user_namespace;
 struct kernel_siginfo;
 struct key;
 struct rlimit;

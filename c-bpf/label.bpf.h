@@ -58,13 +58,14 @@ static __always_inline bool outside(void)
 
 /*
  * For the length of a call the kernel works under other credentials than the task's own: overlay in
- * its layers, under those of the one who mounted it. User space never runs like that.
+ * its layers, under those of the one who mounted it. User space never runs like that; but a worker
+ * of a ring does, under those that whoever filled the ring had then.
  */
 static __always_inline bool borrows_creds(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->cred != task->real_cred;
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
 }
 
 static __always_inline void read_slot(struct bearer *bearer)

@@ -4,7 +4,8 @@
  * serve. Without a rule a subject is refused.
  */
 #include "endpoint.bpf.h"
-#include "socket.bpf.h"
+#include "grant.bpf.h"
+#include "unix.bpf.h"
 
 /*
  * Sockets of which socket_connect has told in audit mode: the cgroup program that comes next for
@@ -58,25 +59,46 @@ static __always_inline bool is_inet(__u16 family)
 	return family == AF_INET || family == AF_INET6;
 }
 
-static __always_inline int refuse_number(const struct bearer *bearer, __u32 operation, __u32 number,
-					 __u32 reason)
+static __always_inline int refuse_option(const struct bearer *bearer, __u32 option)
 {
 	struct attempt attempt = {
 		.domain = DOMAIN_NETWORK,
+		.operation = OP_NET_CONNECT,
+		.reason = REASON_NEVER,
 		.object_kind = OBJECT_NUMBER,
 	};
 
-	attempt.operation = operation;
-	attempt.number = number;
-	attempt.reason = reason;
+	attempt.number = option;
 	return refuse(bearer, &attempt);
+}
+
+static __always_inline int refuse_socket(const struct bearer *bearer, __u16 family, __u16 protocol,
+					 __u16 kind)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_NETWORK,
+		.operation = OP_NET_SOCKET,
+		.object_kind = OBJECT_NUMBER,
+	};
+
+	attempt.number = (__u32)family << 16 | protocol;
+	attempt.kind = kind;
+	return refuse(bearer, &attempt) ? -EPERM : 0;
+}
+
+/* Whether endpoints of net:connect and net:listen speak of such a socket: then they decide. */
+static __always_inline bool has_endpoints(int family, int type, int protocol)
+{
+	if (!is_inet(family))
+		return false;
+	return (type == SOCK_STREAM && (protocol == 0 || protocol == IPPROTO_TCP)) ||
+	       (type == SOCK_DGRAM && (protocol == 0 || protocol == IPPROTO_UDP));
 }
 
 SEC("lsm/socket_create")
 int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
 {
 	struct bearer bearer;
-	bool known = false;
 
 	if (!subject(&bearer))
 		return 0;
@@ -84,22 +106,15 @@ int BPF_PROG(socket_create, int family, int type, int protocol, int kern)
 	if (kern)
 		return 0;
 	type &= 0xf;
-	if (in_force(&bearer)) {
-		if (family == AF_UNIX)
-			known = true;
-		if (is_inet(family) && type == SOCK_STREAM &&
-		    (protocol == 0 || protocol == IPPROTO_TCP))
-			known = true;
-		if (is_inet(family) && type == SOCK_DGRAM &&
-		    (protocol == 0 || protocol == IPPROTO_UDP) && (bearer.flags & PLAN_UDP))
-			known = true;
-	}
-	if (known)
+	if (family == AF_UNIX && in_force(&bearer))
 		return 0;
-	return refuse_number(&bearer, OP_NET_SOCKET,
-			     (family << 16) | (type << 8) | (protocol & 0xff), REASON_NO_RULE)
-		       ? -EPERM
-		       : 0;
+	if (has_endpoints(family, type, protocol)) {
+		if (in_force(&bearer) && (type == SOCK_STREAM || (bearer.flags & PLAN_UDP)))
+			return 0;
+	} else if (granted_socket(&bearer, family, protocol)) {
+		return 0;
+	}
+	return refuse_socket(&bearer, family, protocol, type) ? -EPERM : 0;
 }
 
 SEC("lsm/socket_post_create")
@@ -123,12 +138,38 @@ int BPF_PROG(socket_post_create, struct socket *sock, int family, int type, int 
 	return 0;
 }
 
-/* Protocol of a socket, as rules know it; 0 for what no rule can name. */
-static __always_inline __u8 protocol_of(struct sock *sk)
+/* What endpoints call the protocol of a socket; 0 for what they do not speak of. */
+static __always_inline __u8 protocol_of(struct sock *sk, __u16 family)
 {
-	__u16 protocol = BPF_CORE_READ(sk, sk_protocol);
+	__u16 type = BPF_CORE_READ(sk, sk_type);
 
-	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP ? protocol : 0;
+	if (!is_inet(family))
+		return 0;
+	switch (BPF_CORE_READ(sk, sk_protocol)) {
+	case IPPROTO_TCP:
+		return type == SOCK_STREAM ? IPPROTO_TCP : 0;
+	case IPPROTO_MPTCP:
+		return IPPROTO_TCP;
+	case IPPROTO_UDP:
+		return type == SOCK_DGRAM ? IPPROTO_UDP : 0;
+	}
+	return 0;
+}
+
+/* A socket that endpoints do not speak of: it is used by whom it is granted to. */
+__noinline int judge_other_socket(const struct bearer *bearer, __u64 address)
+{
+	struct sock *sk = (void *)address;
+	__u16 family, protocol;
+
+	if (!bearer)
+		return -EPERM;
+	family = BPF_CORE_READ(sk, __sk_common.skc_family);
+	protocol = BPF_CORE_READ(sk, sk_protocol);
+	/* a packet socket's protocol is in network order, and bind() changes it */
+	if (granted_socket(bearer, family, protocol))
+		return 0;
+	return refuse_socket(bearer, family, protocol, BPF_CORE_READ(sk, sk_type));
 }
 
 SEC("lsm/socket_connect")
@@ -144,46 +185,24 @@ int BPF_PROG(socket_connect, struct socket *sock, struct sockaddr *address, int 
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
+		return refuse_socket(&bearer, 0, 0, 0) ? -EPERM : 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX)
 		return 0; /* unix_stream_connect, unix_may_send */
-	endpoint.protocol = protocol_of(sk);
-	if (!is_inet(family) || !endpoint.protocol)
-		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
-											 : 0;
+	endpoint.protocol = protocol_of(sk, family);
+	if (!endpoint.protocol)
+		return judge_other_socket(&bearer, address_of(sk)) ? -EPERM : 0;
 	bpf_probe_read_kernel(&family, sizeof(family), address);
 	if (family == AF_UNSPEC && in_force(&bearer))
 		return 0; /* disconnects */
 	if (read_address(address_of(address), length, AF_UNSPEC, &endpoint))
-		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
-											 : 0;
+		return refuse_socket(&bearer, family, 0, 0) ? -EPERM : 0;
 	answer = judge_endpoint(&bearer, &endpoint);
 	if (answer < 0)
 		return -EPERM;
 	if (answer == WOULD_DENY)
 		bpf_sk_storage_get(&told, sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	return 0;
-}
-
-/*
- * An abstract name is first come, first served: a subject would take a service's. A path is an
- * fs:create; without any name the kernel gives one that nobody knows.
- */
-static __always_inline int judge_name(const struct bearer *bearer, __u64 address, int length)
-{
-	struct attempt attempt = {
-		.domain = DOMAIN_IPC,
-		.operation = OP_IPC_UNIX,
-		.reason = REASON_NEVER,
-		.object_kind = OBJECT_NUMBER,
-	};
-	char first = 0;
-
-	bpf_probe_read_kernel(&first, sizeof(first), (void *)address + sizeof(struct sockaddr));
-	if (in_force(bearer) && (length <= (int)sizeof(struct sockaddr) || first))
-		return 0;
-	return refuse(bearer, &attempt);
 }
 
 SEC("lsm/socket_bind")
@@ -198,18 +217,16 @@ int BPF_PROG(socket_bind, struct socket *sock, struct sockaddr *address, int len
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
+		return refuse_socket(&bearer, 0, 0, 0) ? -EPERM : 0;
 	family = BPF_CORE_READ(sk, __sk_common.skc_family);
 	if (family == AF_UNIX)
-		return judge_name(&bearer, address_of(address), length) ? -EPERM : 0;
-	endpoint.protocol = protocol_of(sk);
-	if (!is_inet(family) || !endpoint.protocol)
-		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
-											 : 0;
+		return judge_bound_name(address_of(address), length) ? -EPERM : 0;
+	endpoint.protocol = protocol_of(sk, family);
+	if (!endpoint.protocol)
+		return judge_other_socket(&bearer, address_of(sk)) ? -EPERM : 0;
 	/* AF_UNSPEC on an IPv4 socket means INADDR_ANY */
 	if (read_address(address_of(address), length, AF_INET, &endpoint))
-		return refuse_number(&bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
-											 : 0;
+		return refuse_socket(&bearer, family, 0, 0) ? -EPERM : 0;
 	/* a port of the kernel's choice serves nobody until listen(), which is asked again */
 	if (!endpoint.port && in_force(&bearer) && (bearer.flags & PLAN_NET_ANY))
 		return 0;
@@ -224,10 +241,9 @@ static __always_inline int judge_local(struct bearer *bearer, struct sock *sk)
 
 	if (family == AF_UNIX && in_force(bearer))
 		return 0;
-	endpoint.protocol = protocol_of(sk);
-	if (!is_inet(family) || !endpoint.protocol)
-		return refuse_number(bearer, OP_NET_SOCKET, family << 16, REASON_NEVER) ? -EPERM
-											: 0;
+	endpoint.protocol = protocol_of(sk, family);
+	if (!endpoint.protocol)
+		return judge_other_socket(bearer, address_of(sk));
 	endpoint.port = BPF_CORE_READ(sk, __sk_common.skc_num);
 	if (family == AF_INET)
 		map_v4(endpoint.address, BPF_CORE_READ(sk, __sk_common.skc_rcv_saddr));
@@ -246,7 +262,7 @@ int BPF_PROG(socket_listen, struct socket *sock, int backlog)
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
+		return refuse_socket(&bearer, 0, 0, 0) ? -EPERM : 0;
 	return judge_local(&bearer, sk) < 0 ? -EPERM : 0;
 }
 
@@ -260,7 +276,7 @@ int BPF_PROG(socket_accept, struct socket *sock, struct socket *newsock)
 		return 0;
 	sk = sock->sk;
 	if (!sk)
-		return refuse_number(&bearer, OP_NET_SOCKET, 0, REASON_NEVER) ? -EPERM : 0;
+		return refuse_socket(&bearer, 0, 0, 0) ? -EPERM : 0;
 	return judge_local(&bearer, sk) < 0 ? -EPERM : 0;
 }
 

@@ -1,56 +1,144 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain privilege: powers over the machine rather than over files: mounts, namespaces, Linux
- * capabilities, BPF, perf, modules, keyrings, io_uring. No rule grants any of them in this version:
- * a subject is refused flatly. Every hook here is the same sentence with another word.
+ * Domain privilege: powers over the machine rather than over files: Linux capabilities, namespaces,
+ * perf, keyrings, io_uring. Each is one entry of a plan; without it a subject is refused. What
+ * would end the envelope itself (mounts, BPF, modules) is refused whatever the plan says.
  */
 #include "compat.bpf.h"
+#include "grant.bpf.h"
 #include "report.bpf.h"
 
-static __always_inline int refuse_flatly(__u32 operation, __u32 number, bool silent)
+/* With one of these a task could leave any envelope; admission refuses them too (kcap.rs). */
+#define NEVER_GRANTED                                                                              \
+	(1ull << CAP_SYS_MODULE | 1ull << CAP_SYS_RAWIO | 1ull << CAP_SYS_PTRACE |                 \
+	 1ull << CAP_SYS_ADMIN | 1ull << CAP_MKNOD | 1ull << CAP_MAC_OVERRIDE |                    \
+	 1ull << CAP_MAC_ADMIN | 1ull << CAP_BPF | 1ull << CAP_CHECKPOINT_RESTORE)
+
+static __always_inline int refuse_number(const struct bearer *bearer, __u32 operation, __u32 number,
+					 __u32 reason, bool silent)
 {
 	struct attempt attempt = {
 		.domain = DOMAIN_PRIVILEGE,
-		.reason = REASON_NEVER,
 		.object_kind = OBJECT_NUMBER,
 	};
+
+	attempt.operation = operation;
+	attempt.number = number;
+	attempt.reason = reason;
+	attempt.silent = silent;
+	return refuse(bearer, &attempt);
+}
+
+static __always_inline int refuse_flatly(__u32 operation)
+{
 	struct bearer bearer;
 
 	if (!subject(&bearer))
 		return 0;
-	attempt.operation = operation;
-	attempt.number = number;
-	attempt.silent = silent;
-	return refuse(&bearer, &attempt);
+	return refuse_number(&bearer, operation, 0, REASON_NEVER, false);
+}
+
+/* Holds a subject to a capability that is one word. */
+static __always_inline int judge_power(__u32 operation)
+{
+	struct bearer bearer;
+
+	if (!subject(&bearer) || granted(&bearer, operation, 0))
+		return 0;
+	return refuse_number(&bearer, operation, 0, REASON_NO_RULE, false);
 }
 
 #define REFUSED_HOOK(hook, operation)                                                              \
 	SEC("lsm/" #hook)                                                                          \
 	int hook(unsigned long long *ctx)                                                          \
 	{                                                                                          \
-		return refuse_flatly(operation, 0, false) ? -EPERM : 0;                            \
+		return refuse_flatly(operation) ? -EPERM : 0;                                      \
 	}
 
-/* fsopen, fsmount, open_tree, mount_setattr and setns have no hook: `capable` refuses them. */
+#define POWER_HOOK(hook, operation)                                                                \
+	SEC("lsm/" #hook)                                                                          \
+	int hook(unsigned long long *ctx)                                                          \
+	{                                                                                          \
+		return judge_power(operation) ? -EPERM : 0;                                        \
+	}
+
+/*
+ * fsopen, fsmount, open_tree, mount_setattr and setns have no hook: `capable` refuses them. chroot
+ * has one, and needs none: paths are seen from the root of the mount namespace.
+ */
 REFUSED_HOOK(sb_mount, OP_MOUNT)
 REFUSED_HOOK(sb_umount, OP_MOUNT)
 REFUSED_HOOK(sb_remount, OP_MOUNT)
 REFUSED_HOOK(sb_pivotroot, OP_MOUNT)
 REFUSED_HOOK(move_mount, OP_MOUNT)
-REFUSED_HOOK(path_chroot, OP_CHROOT)
-REFUSED_HOOK(userns_create, OP_NAMESPACE)
 REFUSED_HOOK(bpf, OP_BPF)
 REFUSED_HOOK(bpf_map, OP_BPF)
 REFUSED_HOOK(bpf_prog, OP_BPF)
-REFUSED_HOOK(perf_event_open, OP_PERF)
 REFUSED_HOOK(kernel_read_file, OP_MODULE)
 REFUSED_HOOK(kernel_load_data, OP_MODULE)
 REFUSED_HOOK(kernel_module_request, OP_MODULE)
-REFUSED_HOOK(key_alloc, OP_KEYRING)
-REFUSED_HOOK(key_permission, OP_KEYRING)
-REFUSED_HOOK(uring_sqpoll, OP_IO_URING)
+/* a ring that works under credentials registered before, and commands that a driver makes up */
 REFUSED_HOOK(uring_override_creds, OP_IO_URING)
 REFUSED_HOOK(uring_cmd, OP_IO_URING)
+
+POWER_HOOK(userns_create, OP_NAMESPACE)
+POWER_HOOK(perf_event_open, OP_PERF)
+POWER_HOOK(key_alloc, OP_KEYRING)
+POWER_HOOK(key_permission, OP_KEYRING)
+POWER_HOOK(uring_sqpoll, OP_IO_URING)
+
+/* arch/x86/entry/syscalls/syscall_64.tbl */
+#define NR_WRITE 1
+#define NR_PWRITE64 18
+#define NR_WRITEV 20
+#define NR_CLONE 56
+#define NR_UNSHARE 272
+#define NR_CLONE3 435
+/* arch/x86/include/asm/thread_info.h: in a system call of the 32-bit kind, with its own numbers */
+#define TS_COMPAT 0x2
+
+/*
+ * Whether a subject that may make namespaces is making one, or writes the maps of its own. The same
+ * CAP_SYS_ADMIN would let it mount and join there: so only from these calls.
+ */
+static __always_inline bool makes_namespace(const struct bearer *bearer,
+					    struct user_namespace *namespace)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *registers;
+
+	if (!BPF_CORE_READ(namespace, level) || (task->flags & PF_IO_WORKER) ||
+	    (task->thread_info.status & TS_COMPAT))
+		return false;
+	registers = (void *)bpf_task_pt_regs(task);
+	switch (registers->orig_ax) {
+	case NR_WRITE:
+	case NR_PWRITE64:
+	case NR_WRITEV:
+	case NR_CLONE:
+	case NR_UNSHARE:
+	case NR_CLONE3:
+		return granted(bearer, OP_NAMESPACE, 0);
+	}
+	return false;
+}
+
+__noinline int judge_capability(__u64 namespace, __u32 capability, __u32 options)
+{
+	struct bearer bearer;
+	bool never = capability >= 64 || (NEVER_GRANTED >> capability) & 1;
+
+	if (!subject(&bearer))
+		return 0;
+	if (!never && granted(&bearer, OP_LINUX_CAPABILITY, capability))
+		return 0;
+	if (capability == CAP_SYS_ADMIN && makes_namespace(&bearer, (void *)namespace))
+		return 0;
+	return refuse_number(&bearer, OP_LINUX_CAPABILITY, capability,
+			     never ? REASON_NEVER : REASON_NO_RULE, options & CAP_OPT_NOAUDIT)
+		       ? -EPERM
+		       : 0;
+}
 
 /* Every use of a Linux capability, number as in linux/capability.h. */
 SEC("lsm/capable")
@@ -62,8 +150,7 @@ int BPF_PROG(capable, struct cred *cred, struct user_namespace *namespace, int c
 	/* asked of the credentials that it works under, not of an opener's or another task's */
 	if (borrows_creds() && cred == bpf_get_current_task_btf()->cred && !made_for_access(cred))
 		return 0;
-	return refuse_flatly(OP_LINUX_CAPABILITY, capability, options & CAP_OPT_NOAUDIT) ? -EPERM
-											 : 0;
+	return judge_capability(address_of(namespace), capability, options) ? -EPERM : 0;
 }
 
 static __always_inline bool same_text(const char *text, const char *expected, __u32 size)
@@ -87,9 +174,9 @@ int BPF_PROG(inode_init_security_anon, struct inode *inode, const struct qstr *n
 		return 0;
 	bpf_probe_read_kernel_str(text, sizeof(text), BPF_CORE_READ(name, name));
 	if (same_text(text, io_uring, sizeof(io_uring)))
-		return refuse_flatly(OP_IO_URING, 0, false) ? -EPERM : 0;
+		return judge_power(OP_IO_URING) ? -EPERM : 0;
 	if (same_text(text, userfaultfd, sizeof(userfaultfd)))
-		return refuse_flatly(OP_USERFAULTFD, 0, false) ? -EPERM : 0;
+		return refuse_flatly(OP_USERFAULTFD) ? -EPERM : 0;
 	return 0;
 }
 

@@ -36,7 +36,8 @@ struct attempt {
 	__u32 at;    /* OBJECT_PATH: where the path begins in this thread's scratch */
 	__u8 silent; /* the kernel asks and does not mind: count, but no record */
 	__u8 always; /* refused in audit mode too: not a matter of the envelope */
-	__u8 pad[6];
+	__u16 kind;  /* of a socket: SOCK_* */
+	__u32 other; /* OBJECT_PROCESS: the slot of that process, 0: outside */
 	__u8 address[16];
 };
 
@@ -57,9 +58,10 @@ static __always_inline void describe(struct event *event, const struct bearer *b
 	event->object_kind = attempt->object_kind;
 	event->protocol = attempt->protocol;
 	event->port = attempt->port;
+	event->kind = attempt->kind;
 	event->number = attempt->number;
+	event->other = attempt->other;
 	event->pad = 0;
-	event->pad2 = 0;
 	event->object_length = 0;
 	event->exe_length = 0;
 	__builtin_memcpy(event->address, attempt->address, sizeof(event->address));

@@ -40,7 +40,7 @@ int BPF_PROG(socket_setsockopt, struct socket *sock, int level, int option)
 		   option == IPV6_2292PKTOPTIONS || option == IPV6_FLOWLABEL_MGR));
 	if (!routed || !subject(&bearer))
 		return 0;
-	return refuse_number(&bearer, OP_NET_CONNECT, option, REASON_NEVER) ? -EPERM : 0;
+	return refuse_option(&bearer, option) ? -EPERM : 0;
 }
 
 /* Control messages of one sendmsg(). */

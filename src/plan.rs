@@ -7,12 +7,14 @@ use std::fmt;
 use crate::admission::Effective;
 use crate::artifact::capability::{Capability, CapabilityName};
 use crate::artifact::endpoint::{Endpoint, Protocol};
+use crate::artifact::kcap;
 use crate::artifact::pattern::{Pattern, PatternKind};
 use crate::artifact::protected;
+use crate::artifact::socket::SocketKind;
 use crate::bpf::sys;
 
 /// Rights of files, in the order of `enum right` in c-bpf/cartouche.h.
-const FILE_RIGHTS: [(usize, CapabilityName); 7] = [
+const FILE_RIGHTS: [(usize, CapabilityName); 8] = [
     (sys::right::RIGHT_READ.0 as usize, CapabilityName::FsRead),
     (sys::right::RIGHT_WRITE.0 as usize, CapabilityName::FsWrite),
     (
@@ -32,7 +34,9 @@ const FILE_RIGHTS: [(usize, CapabilityName); 7] = [
         CapabilityName::ProcessExec,
     ),
     (sys::right::RIGHT_LOAD.0 as usize, CapabilityName::CodeLoad),
+    (UNIX, CapabilityName::IpcUnix),
 ];
+const UNIX: usize = sys::right::RIGHT_UNIX.0 as usize;
 
 /// A byte that no rule can contain stands for "any other name".
 const ANY_NAME: &str = "\u{1}";
@@ -55,6 +59,10 @@ pub struct Plan {
     pub endpoints: BTreeMap<SingleEndpoint, u16>,
     /// Networks and ranges of ports.
     pub ranges: Vec<EndpointRange>,
+    /// Powers, Linux capabilities, kinds of sockets.
+    pub grants: BTreeMap<Grant, u16>,
+    /// What it may do to processes of other artifacts.
+    pub targets: BTreeMap<Target, u16>,
     /// PLAN_* of c-bpf/cartouche.h.
     pub flags: u16,
     /// Rule n is `rules[n - 1]`; 0 is "no rule".
@@ -68,7 +76,7 @@ pub const IMPLIED: &str = "implied";
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub capability: CapabilityName,
-    /// The path or endpoint.
+    /// The path, endpoint or word; empty if the capability has none.
     pub text: String,
     /// Where it came from: the capability itself, a profile, or [`IMPLIED`].
     pub origin: String,
@@ -76,7 +84,10 @@ pub struct Rule {
 
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.capability, self.text)
+        match self.text.as_str() {
+            "" => write!(f, "{}", self.capability),
+            text => write!(f, "{} {text}", self.capability),
+        }
     }
 }
 
@@ -99,6 +110,22 @@ pub struct SingleEndpoint {
     /// IPv4 as v4-mapped.
     pub address: [u8; 16],
     pub port: u16,
+}
+
+/// An operation and what it is done with; see `struct grant_key`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Grant {
+    /// `enum operation`.
+    pub operation: u32,
+    pub value: u32,
+}
+
+/// An operation on processes of another artifact.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Target {
+    /// `enum operation`.
+    pub operation: u32,
+    pub artifact: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -165,9 +192,7 @@ impl Plan {
                 let number = plan.number(&capability, endpoint, &origin)?;
                 plan.add_endpoint(capability.name, endpoint, number);
             }
-            if capability.name == CapabilityName::CodeGenerate {
-                plan.flags |= sys::PLAN_CODE_GENERATE as u16;
-            }
+            plan.add_words(&capability, &origin)?;
             numbered.push(Numbered { capability, paths });
         }
         if plan.ranges.len() > sys::NET_RANGES_MAX as usize {
@@ -186,6 +211,11 @@ impl Plan {
             plan.flags |= sys::PLAN_LONG_RULES as u16;
         }
         Ok(plan)
+    }
+
+    /// How many rules lie in tables that plans share.
+    pub fn shared_rules(&self) -> u64 {
+        (self.endpoints.len() + self.grants.len() + self.targets.len()) as u64
     }
 
     /// The rule of a number that the kernel reported.
@@ -240,6 +270,49 @@ impl Plan {
         }
     }
 
+    /// What a capability grants that is neither a path nor an endpoint.
+    fn add_words(&mut self, capability: &Capability, origin: &str) -> Result<(), Error> {
+        let name = capability.name;
+        if name == CapabilityName::CodeGenerate {
+            self.flags |= sys::PLAN_CODE_GENERATE as u16;
+        }
+        for socket in &capability.abstracts {
+            let text = format!("@{socket}");
+            let number = self.number(capability, &text, origin)?;
+            let node = self.files.entry([text.as_bytes(), b"\0"].concat());
+            node.or_default().near[UNIX] = number;
+        }
+        let Some(operation) = operation(name) else {
+            return Ok(());
+        };
+        let words = capability.sockets.iter();
+        let words = words.chain(&capability.kcaps).chain(&capability.targets);
+        let mut words: Vec<&str> = words.map(String::as_str).collect();
+        if words.is_empty() {
+            words.push("");
+        }
+        for word in words {
+            let rule = self.number(capability, &word, origin)?;
+            match value(name, word) {
+                Some(value) => {
+                    self.grants
+                        .entry(Grant { operation, value })
+                        .or_insert(rule);
+                }
+                None => {
+                    let artifact = word.to_owned();
+                    self.targets
+                        .entry(Target {
+                            operation,
+                            artifact,
+                        })
+                        .or_insert(rule);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A subject may not rename an ancestor of any of its rules: what lies below would fall under
     /// another rule. Only places where it may create or delete at all need the mark.
     fn mark_ancestors(&mut self, numbered: &[Numbered]) {
@@ -285,6 +358,36 @@ impl Plan {
     }
 }
 
+/// What the kernel calls a capability that is neither about paths nor about endpoints.
+fn operation(name: CapabilityName) -> Option<u32> {
+    Some(match name {
+        CapabilityName::NetSocket => sys::operation::OP_NET_SOCKET.0,
+        CapabilityName::IpcReceive => sys::operation::OP_IPC_RECEIVE.0,
+        CapabilityName::ProcessSignal => sys::operation::OP_SIGNAL.0,
+        CapabilityName::ProcessTrace => sys::operation::OP_TRACE.0,
+        CapabilityName::KernelCapability => sys::operation::OP_LINUX_CAPABILITY.0,
+        CapabilityName::KernelNamespace => sys::operation::OP_NAMESPACE.0,
+        CapabilityName::KernelPerf => sys::operation::OP_PERF.0,
+        CapabilityName::KernelKeyring => sys::operation::OP_KEYRING.0,
+        CapabilityName::KernelIoUring => sys::operation::OP_IO_URING.0,
+        _ => return None,
+    })
+}
+
+/// A word as `struct grant_key` has it; None if it is the id of an artifact.
+fn value(name: CapabilityName, word: &str) -> Option<u32> {
+    match name {
+        CapabilityName::NetSocket => SocketKind::parse(word).map(SocketKind::number),
+        CapabilityName::KernelCapability => kcap::number(word),
+        CapabilityName::ProcessSignal | CapabilityName::ProcessTrace => match word {
+            "self" => Some(sys::target::TARGET_SELF.0),
+            "children" => Some(sys::target::TARGET_CHILDREN.0),
+            _ => None,
+        },
+        _ => Some(0),
+    }
+}
+
 /// The envelope's capabilities, the implied ones, and Cartouche's own files carved out of all.
 fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capability, String)> {
     let mut all: Vec<(Capability, String)> = effective
@@ -315,7 +418,7 @@ fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capab
         all.push((capability, IMPLIED.to_owned()));
     }
     for (capability, _) in &mut all {
-        if capability.name.alters_files() || capability.name == CapabilityName::IpcUnix {
+        if capability.name.acts_on_paths() {
             carve_out(capability);
         }
     }

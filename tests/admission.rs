@@ -128,11 +128,7 @@ fn inputs(name: &str, document: &[u8]) -> Inputs {
         scope: Scope::shipped().unwrap(),
         executables: executables(),
         node: Node {
-            enforceable: CapabilityName::ALL
-                .iter()
-                .copied()
-                .filter(|n| n.has_enforcer())
-                .collect(),
+            enforceable: CapabilityName::ALL.iter().copied().collect(),
             blockers: Vec::new(),
         },
         admitted: BTreeMap::from([("taken".to_owned(), taken)]),
@@ -671,7 +667,7 @@ fn profiles_are_expanded_and_remember_their_name() {
 #[test]
 fn a_profile_that_grants_more_than_this_build_enforces_is_refused() {
     let profile = "schema_version = \"1.0.0\"\ndescription = \"x\"\n[[capability]]\n\
-                   name = \"net:socket\"\nsockets = [\"netlink/route\"]\n";
+                   name = \"process:exec\"\npaths = [\"/x\"]\ntransition = \"artifact\"\n";
     let text = changed(
         "name          = \"fs:read\"\npaths         = [\"/etc/example.conf\"]",
         "name = \"profile:routes\"",

@@ -61,7 +61,7 @@ const HOOKS: [(&str, &str); 5] = [
     (
         "privilege",
         "bpf bpf_map bpf_prog capable inode_init_security_anon kernel_load_data \
-         kernel_module_request kernel_read_file key_alloc key_permission move_mount path_chroot \
+         kernel_module_request kernel_read_file key_alloc key_permission move_mount \
          perf_event_open sb_mount sb_pivotroot sb_remount sb_umount uring_cmd \
          uring_override_creds uring_sqpoll userns_create",
     ),
@@ -97,7 +97,7 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 82);
+        assert_eq!(attached.len(), 81);
     });
 }
 

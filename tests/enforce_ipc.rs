@@ -12,7 +12,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Stdio;
 
-use cartouche::bpf::sys::{operation, reason};
+use cartouche::bpf::sys::{operation, reason, right};
 use guest::{Program, USERS};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -20,7 +20,7 @@ use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg}
 
 const SIGNAL: u32 = operation::OP_SIGNAL.0;
 const TRACE: u32 = operation::OP_TRACE.0;
-const UNIX: u32 = operation::OP_IPC_UNIX.0;
+const UNIX: u32 = right::RIGHT_UNIX.0;
 
 /// What a process can do to another, that would work for root outside.
 const ON_OTHERS: [(&str, u32); 16] = [
@@ -62,9 +62,16 @@ fn nothing_is_done_to_a_process_of_others() {
                     let denials = subject.denials();
                     let told: Vec<_> = denials.iter().filter(|d| d.operation == wanted).collect();
                     assert!(!told.is_empty(), "{act}: {denials:?}");
-                    assert_eq!(told[0].reason, reason::REASON_NEVER.0);
+                    let never = act.starts_with("ioctl");
+                    let expected =
+                        [reason::REASON_NO_RULE, reason::REASON_NEVER][usize::from(never)];
+                    assert_eq!(told[0].reason, expected.0, "{act}");
                     if !act.starts_with("ioctl") && act != "setown-other PID" {
                         assert_eq!(told[0].object, pid.to_string(), "{act}");
+                    }
+                    if !act.contains("setown") {
+                        let slots = [(stranger.pid(), 0), (other.pid(), other_subject.slot)];
+                        assert!(slots.contains(&(pid, told[0].other)), "{act}: {told:?}");
                     }
                 }
             }
@@ -74,6 +81,63 @@ fn nothing_is_done_to_a_process_of_others() {
             let mut victim = outsider.spawn(&format!("up await {room}/never"));
             assert_eq!(victim.line(), "up");
             outsider.is_not_refused(&act.replace("PID", &victim.pid().to_string()));
+        }
+    });
+}
+
+#[test]
+fn what_is_done_to_another_artifact_s_processes_is_granted_by_its_id() {
+    guest::run(|guest| {
+        let scope = "/proc/sys/kernel/yama/ptrace_scope";
+        let before = std::fs::read(scope).unwrap();
+        std::fs::write(scope, "0").unwrap();
+        let room = guest.files(&[]);
+        let waiting = format!("up await {room}/never");
+        for uid in USERS {
+            let friend = guest.subject("").by(uid);
+            let other = guest.subject("").by(uid);
+            for (name, granted) in [("process:signal", SIGNAL), ("process:trace", TRACE)] {
+                let rule = format!("{name} {}", friend.id());
+                let subject = guest.subject(&rule).by(uid);
+                for (act, needed) in ON_OTHERS {
+                    // a descriptor's owner is oneself
+                    if act.contains("setown") {
+                        continue;
+                    }
+                    let mut target = friend.spawn(&waiting);
+                    let mut stranger = other.spawn(&waiting);
+                    assert_eq!((target.line(), stranger.line()), ("up".into(), "up".into()));
+                    subject.may_not(&act.replace("PID", &stranger.pid().to_string()));
+                    let act = act.replace("PID", &target.pid().to_string());
+                    if needed == granted {
+                        subject.denials();
+                        let lines = subject.run(&act);
+                        let denials = subject.denials();
+                        assert!(denials.is_empty(), "{rule}: {act}: {lines:?} {denials:?}");
+                        assert!(!["EPERM", "EACCES"].contains(&lines[0].as_str()), "{act}");
+                    } else {
+                        subject.may_not(&act);
+                    }
+                }
+                assert!(subject.uses(&rule) > 0);
+            }
+        }
+        std::fs::write(scope, before).unwrap();
+    });
+}
+
+#[test]
+fn tracing_its_own_is_granted_by_name_or_with_making_code() {
+    guest::run(|guest| {
+        for uid in USERS {
+            guest
+                .subject("process:trace self")
+                .by(uid)
+                .may("ptrace-child");
+            guest
+                .subject("process:signal self")
+                .by(uid)
+                .may_not("ptrace-child");
         }
     });
 }
@@ -164,11 +228,10 @@ fn what_proc_tells_of_a_process_of_others_is_refused() {
                 .may(&format!("open-read /proc/{pid}/{name}"));
         }
         subject.may(&format!("open-read /proc/{pid}/status"));
+        let denials = subject.denials();
         assert!(
-            subject
-                .denials()
-                .iter()
-                .all(|denial| denial.operation == TRACE)
+            denials.iter().all(|denial| denial.operation == TRACE),
+            "{denials:?}"
         );
     });
 }
@@ -432,6 +495,109 @@ fn unix_sockets_of_others_are_refused() {
 }
 
 #[test]
+fn unix_sockets_of_others_are_granted_by_path_or_abstract_name() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        let outsider = guest.outsider();
+        let _stream = UnixListener::bind(format!("{room}/stream")).unwrap();
+        let _datagram = UnixDatagram::bind(format!("{room}/datagram")).unwrap();
+        let _other = UnixListener::bind(format!("{room}/other")).unwrap();
+        for name in ["stream", "datagram", "other"] {
+            outsider.may(&format!("chmod 0o777 {room}/{name}"));
+        }
+        let long = format!("@{}", "long".repeat(20));
+        let mut served = ["@stream", "@stream/of/path", "@other", long.as_str()].map(|name| {
+            let mut server = outsider.spawn(&format!("unix-serve {name}"));
+            assert_eq!(server.line(), "up");
+            server
+        });
+        for uid in USERS {
+            let rules = [
+                format!("{room}/stream"),
+                format!("{room}/datagram"),
+                "@stream".to_owned(),
+                "@stream/of/path".to_owned(),
+                "@free".to_owned(),
+                long.clone(),
+            ];
+            let subject = guest
+                .subject(&format!("ipc:unix {}", rules.join(" ")))
+                .by(uid);
+            for act in [
+                format!("unix-connect {room}/stream"),
+                format!("unix-send {room}/datagram"),
+                "unix-connect @stream".to_owned(),
+                "unix-connect @stream/of/path".to_owned(),
+                format!("unix-connect {long}"),
+                // the name itself, too
+                "unix-bind @free".to_owned(),
+                "unix-bind-datagram @free".to_owned(),
+            ] {
+                subject.may(&act);
+            }
+            assert_eq!(subject.uses("ipc:unix @stream"), 1);
+            assert_eq!(subject.uses(&format!("ipc:unix {room}/stream")), 1);
+            for (act, object) in [
+                (
+                    format!("unix-connect {room}/other"),
+                    format!("{room}/other"),
+                ),
+                ("unix-connect @other".to_owned(), "@other".to_owned()),
+                ("unix-bind @freer".to_owned(), "@freer".to_owned()),
+                ("unix-bind @fre".to_owned(), "@fre".to_owned()),
+            ] {
+                subject.may_not(&act);
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1, "{act}: {denials:?}");
+                assert_eq!(denials[0].object, object, "{act}");
+            }
+            let all = guest.subject(&format!("ipc:unix {room}/**")).by(uid);
+            all.may(&format!("unix-connect {room}/other"));
+            all.may_not("unix-connect @stream");
+        }
+        for server in &mut served {
+            server.child.kill().unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_abstract_name_with_a_nul_inside_is_another_one() {
+    guest::run(|guest| {
+        let mut server = guest.outsider().spawn("unix-serve-padded @padded");
+        assert_eq!(server.line(), "up");
+        let subject = guest.subject("ipc:unix @padded");
+
+        subject.may_not("unix-connect-padded @padded");
+
+        assert_eq!(subject.denials()[0].reason, reason::REASON_UNNAMEABLE.0);
+        guest.outsider().may("unix-connect-padded @padded");
+    });
+}
+
+#[test]
+fn a_socket_bound_in_another_mount_namespace_has_the_name_that_the_subject_sees() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        let outsider = guest.outsider();
+        let namespace = Program::from("/usr/bin/unshare");
+        let mut server = namespace.spawn(&format!(
+            "--mount {} unix-serve {room}/private",
+            outsider.path
+        ));
+        assert_eq!(server.line(), "up");
+        outsider.may(&format!("chmod 0o777 {room}/private"));
+        for uid in USERS {
+            let subject = guest.subject(&format!("ipc:unix {room}/private")).by(uid);
+            subject.may(&format!("unix-connect {room}/private"));
+            let subject = guest.subject(&format!("ipc:unix {room}/other")).by(uid);
+            subject.may_not(&format!("unix-connect {room}/private"));
+            assert_eq!(subject.denials()[0].object, format!("{room}/private"));
+        }
+    });
+}
+
+#[test]
 fn another_subject_s_unix_socket_is_one_of_others() {
     guest::run(|guest| {
         let room = guest.files(&[]);
@@ -526,9 +692,15 @@ fn a_descriptor_from_others_brings_no_more_than_the_envelope() {
             assert_eq!(denials.len(), 5, "{denials:?}");
         }
         let outsider = guest.outsider();
+        let any = guest.subject("ipc:receive");
+        // a ring passes them without being asked
+        let ring = guest.subject("kernel:io_uring");
         for descriptor in [socket.as_fd(), counter.as_fd(), open("none", true).as_fd()] {
             assert_eq!(hands_over(&outsider, descriptor), "ok");
+            assert_eq!(hands_over(&any, descriptor), "ok");
+            assert_eq!(hands_over(&ring, descriptor), "ok");
         }
+        assert_eq!(any.uses("ipc:receive"), 3);
     });
 }
 

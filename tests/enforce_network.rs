@@ -441,7 +441,7 @@ fn other_sockets_are_refused() {
     guest::run(|guest| {
         // family, type, protocol
         let sockets = [
-            ("netlink, route", 16, 3, 0),
+            ("netlink, route", 16, 3, 0_u32),
             ("packet", 17, 3, 768),
             ("raw", 2, 3, 1),
             ("raw, IPv6", 10, 3, 58),
@@ -480,7 +480,7 @@ fn other_sockets_are_refused() {
                     continue;
                 }
                 assert_eq!(lines, ["EPERM"], "{name}");
-                let number = (family << 16 | kind << 8 | protocol & 0xff_u32).to_string();
+                let number = (family << 16 | protocol).to_string();
                 assert_eq!(denials.len(), 1, "{name}: {denials:?}");
                 assert_eq!(denials[0].what(), (SOCKET, number.as_str()), "{name}");
             }
@@ -491,6 +491,80 @@ fn other_sockets_are_refused() {
             }
             // flags are no type
             subject.may("socket 2 526337 6");
+        }
+    });
+}
+
+#[test]
+fn kinds_of_sockets_are_granted_one_by_one() {
+    guest::run(|guest| {
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65534").unwrap();
+        let sockets = [
+            ("netlink/route", "socket 16 3 0"),
+            ("netlink/sock_diag", "socket 16 3 4"),
+            ("inet/icmp", "socket 2 2 1"),
+            ("inet6/icmpv6", "socket 10 2 58"),
+            ("inet/udplite", "socket 2 2 136"),
+            ("inet/mptcp", "socket 2 1 262"),
+            ("inet/sctp", "socket 2 1 132"),
+            ("alg/*", "socket 38 5 0"),
+            ("vsock/*", "socket 40 1 0"),
+        ];
+        let outsider = guest.outsider();
+        for (_, act) in sockets {
+            // loads what the kernel needs for it: a subject may not
+            outsider.may(act);
+        }
+        for uid in USERS {
+            for (kind, act) in sockets {
+                let subject = guest.subject(&format!("net:socket {kind}")).by(uid);
+                subject.may(act);
+                assert_eq!(subject.uses(&format!("net:socket {kind}")), 1);
+                for (other, act) in sockets {
+                    if other != kind {
+                        subject.may_not(act);
+                    }
+                }
+                subject.may_not("socket 16 3 15, socket 2 2 0");
+            }
+            let all = guest
+                .subject("net:socket netlink/* inet/* packet/*\nkernel:capability CAP_NET_RAW")
+                .by(uid);
+            all.may("socket 16 3 0, socket 16 3 15, socket 2 2 1, netlink-links");
+            // ordinary UDP is a matter of endpoints
+            all.may_not("socket 2 2 0, socket 2 2 17, socket 10 2 58");
+            if uid == 0 {
+                all.may("socket 17 3 768, socket 17 2 0, socket 2 3 17, socket 2 3 6");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_socket_of_no_endpoint_is_used_by_whom_it_is_granted_to() {
+    guest::run(|guest| {
+        let server = Server::start();
+        let port = server.port;
+        std::fs::write("/proc/sys/net/ipv4/ping_group_range", "0 65534").unwrap();
+        for uid in USERS {
+            let subject = guest
+                .subject("net:socket netlink/route inet/icmp inet/mptcp")
+                .by(uid);
+            subject.may("netlink-links, ping 127.0.0.1:0, ping-connected 127.0.0.1:0");
+            // MPTCP goes where TCP may
+            subject.may_not(&format!("connect-mptcp 127.0.0.1:{port}"));
+            let client = guest
+                .subject(&format!(
+                    "net:socket inet/mptcp\nnet:connect tcp://127.0.0.1:{port}"
+                ))
+                .by(uid);
+            client.may(&format!("connect-mptcp 127.0.0.1:{port}"));
+            client.may_not("netlink-links, ping 127.0.0.1:0");
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            outsider.may(&format!(
+                "netlink-links, ping 127.0.0.1:0, connect-mptcp 127.0.0.1:{port}"
+            ));
         }
     });
 }

@@ -1,5 +1,5 @@
-//! Domain privilege on a real kernel: powers over the machine that no envelope grants. Each act is one
-//! that works for a program outside, run by the same user.
+//! Domain privilege on a real kernel: powers over the machine, granted one by one or never. Each act is
+//! one that works for a program outside, run by the same user.
 
 #![allow(clippy::unwrap_used)] // outside of #[test] too: this file is nothing but tests
 
@@ -7,6 +7,7 @@ mod guest;
 
 use std::fs;
 
+use cartouche::artifact::kcap;
 use cartouche::bpf::sys::{operation, reason, right};
 use guest::{Guest, Program, Subject, USERS};
 
@@ -474,6 +475,155 @@ fn nothing_is_typed_into_a_terminal() {
             outsider.may("terminal-inject");
             outsider.gets("terminal-linux", "ENOTTY");
             subject.may("terminal-size");
+        }
+    });
+}
+
+#[test]
+fn powers_are_granted_one_by_one() {
+    guest::run(|guest| {
+        sysctl("kernel/perf_event_paranoid", "2");
+        let powers = [
+            ("kernel:namespace", "unshare-user"),
+            ("kernel:perf", "perf"),
+            ("kernel:keyring", "key-session, key-add, key-describe"),
+            ("kernel:io_uring", "io-uring"),
+        ];
+        for uid in USERS {
+            for (power, acts) in powers {
+                let subject = guest.subject(power).by(uid);
+                subject.may(acts);
+                assert!(subject.uses(power) > 0, "{power}");
+                for (other, acts) in powers {
+                    if other != power {
+                        let act = acts.split(", ").next().unwrap();
+                        subject.may_not(act);
+                    }
+                }
+                subject.may_not("bpf-map, userfaultfd");
+            }
+        }
+    });
+}
+
+#[test]
+fn linux_capabilities_are_granted_one_by_one() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        for (act, number, errno, outside) in POWERS {
+            let room = guest.files_of(65534, &["other", "hidden", "mine"]);
+            outsider.may(&format!("chmod 0o000 {room}/hidden, chown 0 {room}/mine"));
+            let act = act.replace("R/", &format!("{room}/"));
+            let kcap = kcap::NAMES[number as usize];
+            let subject = guest.subject(&format!(
+                "kernel:capability {kcap}\nfs:read / {room}/**\nfs:write {room}/**\n\
+                 fs:setuid {room}/**\nnet:listen tcp://127.0.0.1:80"
+            ));
+            if kcap::is_never_grantable(kcap) {
+                // admission would refuse it, and so does the kernel
+                let why = subject.run(&act);
+                assert_eq!(why, [errno], "{act}");
+                let denials = subject.denials();
+                let told = denials.iter().find(|denial| denial.operation == CAPABILITY);
+                assert_eq!(told.map(|told| told.reason), Some(reason::REASON_NEVER.0));
+                continue;
+            }
+            if act == "kexec" {
+                // the capability is not all that it takes
+                refuses_flatly(&subject, &act, MODULE);
+                continue;
+            }
+            subject.gets(&act, outside);
+            assert!(
+                subject.uses(&format!("kernel:capability {kcap}")) > 0,
+                "{act}"
+            );
+            subject.may_not("sethostname");
+        }
+    });
+}
+
+#[test]
+fn a_chroot_changes_no_path() {
+    guest::run(|guest| {
+        let room = guest.files(&["jail/", "secret"]);
+        fs::write(format!("{room}/jail/open"), "").unwrap();
+        fs::write(format!("{room}/jail/closed"), "").unwrap();
+        let subject = guest.subject(&format!(
+            "kernel:capability CAP_SYS_CHROOT\nfs:read {room}/jail {room}/jail/open /closed"
+        ));
+
+        let lines = subject.run(&format!(
+            "chroot {room}/jail, open-read /open, open-read /closed"
+        ));
+
+        assert_eq!(lines, ["ok", "ok", "EPERM"]);
+    });
+}
+
+#[test]
+fn who_makes_a_user_namespace_mounts_and_enters_nothing_there() {
+    guest::run(|guest| {
+        let room = guest.files(&["at/"]);
+        for uid in USERS {
+            let envelope =
+                format!("kernel:namespace\nfs:read /proc/** {room}/**\nfs:write /proc/self/**");
+            let subject = guest.subject(&envelope).by(uid);
+            let outsider = outsider(guest, uid);
+            let map = format!("unshare-user, map-user {uid}");
+            subject.may(&format!(
+                "{map}, unshare net, unshare pid, unshare uts, unshare-mount"
+            ));
+            subject.may("unshare-user-mount, open-read /proc/self/status");
+            for act in [
+                format!("mount {room}/at"),
+                "fsopen".to_owned(),
+                "umount /proc".to_owned(),
+                format!("open-tree {room}"),
+                format!("mount-setattr {room}/at"),
+                "setns /proc/self/ns/uts".to_owned(),
+                "sethostname".to_owned(),
+                "chroot /".to_owned(),
+            ] {
+                let lines = subject.run(&format!("{map}, unshare uts, unshare-mount, {act}"));
+                assert_eq!(
+                    lines,
+                    ["ok", "ok", "ok", "ok", "EPERM"],
+                    "{act} (uid {uid})"
+                );
+                if !act.starts_with("umount") && !act.starts_with("setns") {
+                    let lines = outsider.run(&format!("{map}, unshare uts, unshare-mount, {act}"));
+                    assert_eq!(lines, ["ok"; 5], "{act} (uid {uid})");
+                }
+            }
+            // the 32-bit gate has other numbers
+            guest
+                .subject("")
+                .by(uid)
+                .may_not("unshare-user, unshare-user-mount");
+        }
+    });
+}
+
+#[test]
+fn set_id_bits_are_granted_by_path() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &["file", "other"]);
+            let subject = guest
+                .subject(&format!(
+                    "fs:read {room}/**\nfs:write {room}/**\nfs:create {room}/**\n\
+                     fs:setuid {room}/file {room}/new"
+                ))
+                .by(uid);
+            subject.may(&format!(
+                "chmod 0o4755 {room}/file, create-mode 0o4755 {room}/new"
+            ));
+            subject.may_not(&format!(
+                "chmod 0o4755 {room}/other, create-mode 0o4755 {room}/none"
+            ));
+            // what has them does not come to lie where none may be
+            subject.may(&format!("chmod 0o755 {room}/file"));
         }
     });
 }

@@ -125,28 +125,11 @@ impl CapabilityName {
         }
     }
 
-    /// Whether this build has a domain that enforces it. What has none is rejected at admission.
-    pub const fn has_enforcer(self) -> bool {
+    /// Whether it does something to what its `paths` name.
+    pub const fn acts_on_paths(self) -> bool {
         matches!(
             self,
-            Self::FsRead
-                | Self::FsWrite
-                | Self::FsCreate
-                | Self::FsDelete
-                | Self::ProcessExec
-                | Self::CodeLoad
-                | Self::CodeGenerate
-                | Self::NetConnect
-                | Self::NetListen
-                | Self::Profile
-        )
-    }
-
-    /// Whether it changes what its `paths` name.
-    pub const fn alters_files(self) -> bool {
-        matches!(
-            self,
-            Self::FsWrite | Self::FsCreate | Self::FsDelete | Self::FsSetuid
+            Self::FsWrite | Self::FsCreate | Self::FsDelete | Self::FsSetuid | Self::IpcUnix
         )
     }
 }
@@ -231,9 +214,7 @@ impl Capability {
 
     /// Whether this build enforces all of it.
     pub fn is_enforceable(&self) -> bool {
-        self.name.has_enforcer()
-            && self.files.is_empty()
-            && self.transition != Some(Transition::Artifact)
+        self.files.is_empty() && self.transition != Some(Transition::Artifact)
     }
 
     /// Whether this capability alone allows `path`: of `paths` and `except` the most specific
@@ -324,6 +305,5 @@ mod tests {
 
         assert!(!exec.is_enforceable());
         assert!(!pinned.is_enforceable());
-        assert!(!Capability::new(CapabilityName::KernelPerf).is_enforceable());
     }
 }

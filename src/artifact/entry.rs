@@ -12,6 +12,7 @@ use super::kcap;
 use super::pattern::{Pattern, PatternKind};
 use super::reader::{At, Table};
 use super::schema;
+use super::socket::SocketKind;
 use super::{is_id, is_sha256};
 use crate::event::Detail;
 
@@ -114,7 +115,7 @@ impl Rights {
             let message = format!(
                 "{:?} is no capability; write profile:NAME or one of {}",
                 self.name.value,
-                names(declared).join(", ")
+                names().join(", ")
             );
             reader.invalid(&self.name.span, Detail::UnknownCapability, message);
             return None;
@@ -318,7 +319,7 @@ impl Rights {
         capability.sockets = words(
             &self.sockets,
             is_socket,
-            "no kind of socket; write FAMILY/PROTOCOL, such as netlink/route or packet/*",
+            "no kind of socket; write FAMILY/PROTOCOL, such as netlink/route, inet/icmp or packet/*",
         );
         capability.targets = words(
             &self.targets,
@@ -353,9 +354,6 @@ impl Rights {
                 format!("{what} cannot be enforced by this version of Cartouche; remove it");
             table.reader().invalid(span, Detail::Unsupported, message);
         };
-        if !capability.name.has_enforcer() {
-            refuse(&self.name.span, &self.name.value);
-        }
         if let Some(word) = &self.transition
             && capability.transition == Some(Transition::Artifact)
         {
@@ -382,12 +380,10 @@ impl PinnedFile {
 }
 
 /// Every name but `profile:…`.
-fn names(declared: Declared) -> Vec<&'static str> {
+fn names() -> Vec<&'static str> {
     CapabilityName::ALL
         .iter()
         .filter(|name| **name != CapabilityName::Profile)
-        // an artifact that names another is rejected
-        .filter(|name| declared != Declared::Artifact || name.has_enforcer())
         .map(|name| name.as_str())
         .collect()
 }
@@ -428,18 +424,9 @@ pub fn check_sha256(table: &Table<'_, '_>, text: &At<String>) {
     }
 }
 
-/// `FAMILY/PROTOCOL`; the protocol may be `*`, in a scope also the family.
+/// In a scope, `*/*` stands for every kind.
 fn is_socket(text: &str, in_scope: bool) -> bool {
-    let word = |text: &str| {
-        !text.is_empty()
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
-    };
-    text.split_once('/').is_some_and(|(family, protocol)| {
-        (word(family) || (family == "*" && protocol == "*" && in_scope))
-            && (word(protocol) || protocol == "*")
-    })
+    SocketKind::parse(text).is_some() || (text == "*/*" && in_scope)
 }
 
 /// `self` and `children` are ids by their form.
@@ -582,6 +569,8 @@ mod tests {
             ("net:socket", "sockets", "netlink/"),
             ("net:socket", "sockets", "*/route"),
             ("net:socket", "sockets", "Netlink/route"),
+            ("net:socket", "sockets", "unix/0"),
+            ("net:socket", "sockets", "packet/3"),
             ("process:signal", "targets", "Nobody"),
             ("kernel:capability", "kcaps", "CAP_EVERYTHING"),
             ("kernel:capability", "kcaps", "cap_chown"),

@@ -46,8 +46,10 @@ pub const NAMES: [&str; 41] = [
 ];
 
 /// With one of these a task could leave any envelope.
-const NEVER_GRANTABLE: [&str; 8] = [
+const NEVER_GRANTABLE: [&str; 9] = [
     "CAP_BPF",
+    // names any file it can open as its own executable (PR_SET_MM)
+    "CAP_CHECKPOINT_RESTORE",
     "CAP_MAC_ADMIN",
     "CAP_MAC_OVERRIDE",
     "CAP_MKNOD",
@@ -61,6 +63,12 @@ pub fn is_known(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// Its number in the kernel.
+pub fn number(name: &str) -> Option<u32> {
+    let place = NAMES.iter().position(|known| *known == name)?;
+    u32::try_from(place).ok()
+}
+
 pub fn is_never_grantable(name: &str) -> bool {
     NEVER_GRANTABLE.contains(&name)
 }
@@ -71,8 +79,9 @@ mod tests {
 
     #[test]
     fn numbers_are_the_kernel_s() {
-        assert_eq!(NAMES.iter().position(|n| *n == "CAP_SYS_ADMIN"), Some(21));
-        assert_eq!(NAMES.iter().position(|n| *n == "CAP_BPF"), Some(39));
+        assert_eq!(number("CAP_SYS_ADMIN"), Some(21));
+        assert_eq!(number("CAP_BPF"), Some(39));
+        assert_eq!(number("CAP_NONE"), None);
     }
 
     #[test]

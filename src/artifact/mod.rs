@@ -18,6 +18,7 @@ mod reader;
 mod schema;
 pub mod scope;
 pub mod signature;
+pub mod socket;
 
 /// Whether `text` can be an artifact's id: `[a-z0-9][a-z0-9._-]{0,62}`.
 pub fn is_id(text: &str) -> bool {

@@ -26,13 +26,13 @@ pub fn is_protected(path: &str) -> bool {
     })
 }
 
-/// What of `capability` can never be granted: rules that alter Cartouche's own files and Linux
+/// What of `capability` can never be granted: rules that act on Cartouche's own files and Linux
 /// capabilities that end every envelope.
 pub fn never_grantable(capability: &Capability) -> Vec<String> {
     let own_files = capability
         .paths
         .iter()
-        .filter(|path| capability.name.alters_files() && is_protected(path.base()))
+        .filter(|path| capability.name.acts_on_paths() && is_protected(path.base()))
         .map(Pattern::to_string);
     let kcaps = capability
         .kcaps
@@ -64,6 +64,13 @@ mod tests {
 
             assert_eq!(never_grantable(&capability), [path]);
         }
+    }
+
+    #[test]
+    fn the_control_socket_is_nobody_s() {
+        let capability = with_path(CapabilityName::IpcUnix, "/run/cartouche/control.sock");
+
+        assert_eq!(never_grantable(&capability).len(), 1);
     }
 
     #[test]

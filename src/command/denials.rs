@@ -402,8 +402,8 @@ mod tests {
     #[test]
     fn one_power_that_nothing_grants_is_one_refusal_whichever_hook_saw_it() {
         let answer = of(&[
-            denial("a", "net:socket", "netlink/route", 1).detail("no-rule"),
-            denial("a", "net:socket", "netlink/route", 2).detail("never-grantable"),
+            denial("a", "mount", "/x", 1).detail("no-rule"),
+            denial("a", "mount", "/x", 2).detail("never-grantable"),
         ]);
 
         let list = answer.json.as_array().unwrap();

@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::admission::Effective;
 use crate::artifact::capability::{CapabilityName, Qualifier};
 use crate::artifact::endpoint::{Endpoint, covered_by_union};
+use crate::artifact::kcap;
 use crate::artifact::pattern::Pattern;
+use crate::artifact::socket::{SocketKind, UDP_SOCKET};
 use crate::event::{Code, Event, Runtime};
 
 /// What one capability must declare so that a refusal is none.
@@ -18,7 +20,7 @@ pub(super) struct Rule {
 
 /// Why it was refused, as a detail word: a power that nothing grants has one word, whichever hook saw it.
 pub(super) fn reason(detail: Option<&str>, operation: &str) -> Option<String> {
-    let grantable = CapabilityName::parse(operation).is_some_and(|(name, _)| name.has_enforcer());
+    let grantable = CapabilityName::parse(operation).is_some();
     match detail {
         Some("no-rule") if !grantable => Some("never-grantable".to_owned()),
         detail => detail.map(str::to_owned),
@@ -38,7 +40,10 @@ pub(super) fn allow(event: &Event, runtime: &Runtime) -> Result<Rule, String> {
                 .to_owned(),
         );
     }
-    rule(runtime).map_err(|why| format!("No line would allow it: {why}"))
+    if event.detail.as_deref() == Some("never-grantable") {
+        return Err("No line would allow it: no scope can grant it".to_owned());
+    }
+    rule(id, runtime).map_err(|why| format!("No line would allow it: {why}"))
 }
 
 /// What to do about a refusal that has nothing to do with what is declared; docs/codes.md has the words.
@@ -66,28 +71,51 @@ fn cure(detail: &str, id: &str) -> Option<String> {
     Some(cure.to_owned())
 }
 
-fn rule(runtime: &Runtime) -> Result<Rule, String> {
-    let operation = runtime.operation.as_str();
+fn rule(id: &str, runtime: &Runtime) -> Result<Rule, String> {
+    let Runtime {
+        operation, object, ..
+    } = runtime;
     let Some((name, _)) = CapabilityName::parse(operation) else {
         return Err(format!("no capability allows {operation:?}"));
     };
-    if !name.has_enforcer() {
-        return Err(format!("this build cannot grant {operation}"));
-    }
     let qualifier = match name.qualifier() {
         Qualifier::None => None,
         Qualifier::Endpoints => {
-            let endpoint = Endpoint::parse(&runtime.object).map_err(|error| {
-                format!(
-                    "the endpoint {:?} cannot be written as a rule: it {error}",
-                    runtime.object
-                )
+            let endpoint = Endpoint::parse(object).map_err(|error| {
+                format!("the endpoint {object:?} cannot be written as a rule: it {error}")
             })?;
             Some(("endpoints", endpoint.to_string()))
         }
-        _ => Some(("paths", path_rule(&runtime.object)?)),
+        Qualifier::Sockets if object == UDP_SOCKET => {
+            return Err(
+                "no udp endpoint is declared; name those it connects to or serves with \
+                        net:connect or net:listen"
+                    .to_owned(),
+            );
+        }
+        Qualifier::Sockets => match SocketKind::parse(object) {
+            Some(kind) => Some(("sockets", kind.to_string())),
+            None => return Err(format!("no rule speaks of the socket {object:?}")),
+        },
+        Qualifier::Targets => Some(("targets", target(id, object)?)),
+        Qualifier::Kcaps if kcap::number(object).is_some() => Some(("kcaps", object.clone())),
+        Qualifier::Kcaps => return Err(format!("{object:?} is no Linux capability")),
+        Qualifier::PathsAndAbstract if object.is_empty() => {
+            return Err("the peer has no name".to_owned());
+        }
+        Qualifier::PathsAndAbstract if object.starts_with('@') => Some(("paths", object.clone())),
+        _ => Some(("paths", path_rule(object)?)),
     };
     Ok(Rule { name, qualifier })
+}
+
+/// The target that an audit line names: `ID (pid N)`, or only the number of a process of nobody's.
+fn target(own: &str, object: &str) -> Result<String, String> {
+    match object.split_once(" (pid ") {
+        Some((id, _)) if id == own => Ok("self".to_owned()),
+        Some((id, _)) => Ok(id.to_owned()),
+        None => Err("the process belongs to no artifact, and no envelope reaches there".to_owned()),
+    }
 }
 
 impl Rule {
@@ -152,7 +180,24 @@ pub(super) fn is_declared(effective: &Effective, runtime: &Runtime) -> bool {
                 declared.flat_map(|capability| &capability.endpoints),
             )
         }),
-        _ => declared.any(|capability| capability.grants_path(&runtime.object)),
+        Qualifier::Sockets => declared.any(|capability| {
+            let kinds = capability.sockets.iter();
+            let any = format!("{}/*", runtime.object.split('/').next().unwrap_or_default());
+            kinds
+                .into_iter()
+                .any(|kind| *kind == runtime.object || *kind == any)
+        }),
+        Qualifier::Targets => {
+            let own = effective.id.as_str();
+            target(own, &runtime.object)
+                .is_ok_and(|target| declared.any(|capability| capability.targets.contains(&target)))
+        }
+        Qualifier::Kcaps => declared.any(|capability| capability.kcaps.contains(&runtime.object)),
+        _ => declared.any(|capability| {
+            let name = runtime.object.strip_prefix('@');
+            capability.grants_path(&runtime.object)
+                || name.is_some_and(|name| capability.abstracts.contains(name))
+        }),
     }
 }
 
@@ -233,8 +278,9 @@ mod tests {
     #[test]
     fn what_nothing_grants_has_one_reason() {
         for (detail, operation, reads) in [
-            ("no-rule", "net:socket", "never-grantable"),
+            ("no-rule", "mount", "never-grantable"),
             ("never-grantable", "net:socket", "never-grantable"),
+            ("no-rule", "net:socket", "no-rule"),
             ("no-rule", "fs:read", "no-rule"),
             ("revoked", "net:socket", "revoked"),
         ] {
@@ -268,6 +314,14 @@ mod tests {
             ("code:generate", "", ""),
             ("net:connect", "tcp://192.0.2.1:443", "tcp://192.0.2.1:443"),
             ("net:listen", "tcp://[::]:9100", "tcp://[::]:9100"),
+            ("net:socket", "netlink/route", "netlink/route"),
+            ("ipc:unix", "/run/x.sock", "/run/x.sock"),
+            ("ipc:unix", "@x", "x"),
+            ("ipc:receive", "", ""),
+            ("process:signal", "other (pid 7)", "other"),
+            ("process:trace", "tool (pid 7)", "self"),
+            ("kernel:capability", "CAP_CHOWN", "CAP_CHOWN"),
+            ("kernel:io_uring", "", ""),
         ] {
             let rule = allow(&refused(Code::Drift), &runtime(operation, object)).unwrap();
             let lines = lines(&BTreeSet::from([rule]));
@@ -283,6 +337,9 @@ mod tests {
                 .iter()
                 .map(ToString::to_string)
                 .chain(last.endpoints.iter().map(ToString::to_string))
+                .chain(last.abstracts.iter().cloned())
+                .chain(last.sockets.iter().chain(&last.targets).cloned())
+                .chain(last.kcaps.iter().cloned())
                 .collect();
             assert_eq!(written.join(""), spelled, "{operation}");
             if !last.paths.is_empty() {
@@ -295,7 +352,9 @@ mod tests {
     fn what_cannot_be_granted_is_said_to_be() {
         for (code, operation, object) in [
             (Code::Drift, "mount", "/x"),
-            (Code::Drift, "process:trace", "7"),
+            (Code::Drift, "process:trace", "pid 7"),
+            (Code::Drift, "net:socket", UDP_SOCKET),
+            (Code::Drift, "ipc:unix", ""),
             (Code::Drift, "fs:read", "\n"),
             (Code::Drift, "net:connect", "somewhere"),
             (Code::DigestMismatch, "process:exec", "/usr/bin/x"),

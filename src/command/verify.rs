@@ -106,11 +106,7 @@ fn judge(
         scope: site.scope,
         executables,
         node: Node {
-            enforceable: CapabilityName::ALL
-                .iter()
-                .copied()
-                .filter(|name| name.has_enforcer())
-                .collect(),
+            enforceable: CapabilityName::ALL.iter().copied().collect(),
             blockers: Vec::new(),
         },
         admitted: BTreeMap::new(),

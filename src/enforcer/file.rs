@@ -121,6 +121,7 @@ impl Enforcer for FileRules {
             CapabilityName::FsWrite,
             CapabilityName::FsCreate,
             CapabilityName::FsDelete,
+            CapabilityName::FsSetuid,
         ]
     }
 

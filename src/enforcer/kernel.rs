@@ -73,15 +73,16 @@ impl Kernel {
         pins::prepare(root)?;
         let types = KernelTypes::read()?;
         let exec = Exec::load(root, &types)?;
+        let ipc = Ipc::load(root, &types)?;
         Ok(Self {
             files: FileRules::load(root, &types)?,
             network: Network::load(root, &types)?,
-            ipc: Ipc::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
             slots: Words::map(&exec.object().map("slots")?, "slots")?,
-            holders: Table::new(exec.object().map("holders")?, "holders")?,
+            holders: ipc.holders()?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
             ring: Ring::new(exec.object().map("events")?)?,
+            ipc,
             exec,
             root: root.to_owned(),
         })
@@ -297,16 +298,23 @@ impl Kernel {
         Ok(given)
     }
 
-    /// How many single endpoints the kernel holds of each plan; reading a plan back does not see those that
-    /// are too many.
-    pub fn single_endpoints(&self) -> Result<BTreeMap<PlanNumber, u64>, Error> {
-        self.network.singles()
+    /// How many rules the kernel holds of each plan in tables that plans share; reading a plan back does not
+    /// see those that are too many.
+    pub fn shared_rules(&self) -> Result<BTreeMap<PlanNumber, u64>, Error> {
+        let mut counts = BTreeMap::new();
+        for domain in self.domains() {
+            domain.counts(&mut counts)?;
+        }
+        Ok(counts)
     }
 
     /// Removes what a daemon that was killed had staged for plans that no slot points to.
     pub fn remove_unused(&self) -> Result<(), Error> {
         let used = self.slots_in_use()?.into_values().collect();
-        self.network.remove_unused(&used)
+        for domain in self.domains() {
+            domain.remove_unused(&used)?;
+        }
+        Ok(())
     }
 
     /// What the kernel holds for a slot, against the plan that should be in force.

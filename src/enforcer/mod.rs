@@ -8,8 +8,9 @@ mod kernel;
 mod network;
 mod pins;
 mod privilege;
+mod rule_hash;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
@@ -67,7 +68,7 @@ pub trait Enforcer {
     /// Attaches all its programs; each pinned below `directory` by the name of its hook.
     fn attach(&self, directory: &Path) -> Result<(), Error>;
 
-    // A domain without rules of its own has nothing to stage; the three below go together.
+    // A domain without rules of its own has nothing to stage; those below go together.
 
     /// Puts the rules of a plan into the kernel under a number that no slot uses yet.
     fn stage(&self, _: PlanNumber, _: &Plan) -> Result<(), Error> {
@@ -77,6 +78,17 @@ pub trait Enforcer {
     /// Reads a staged plan back.
     fn read_back(&self, _: PlanNumber, _: &Plan) -> Result<Held, Error> {
         Ok(Held::equal(Uses::new()))
+    }
+
+    /// Adds how many rules the kernel holds of each plan in tables that plans share: those that are too many
+    /// show only there.
+    fn counts(&self, _: &mut BTreeMap<PlanNumber, u64>) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// Removes from such tables what belongs to plans that nobody uses.
+    fn remove_unused(&self, _: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        Ok(())
     }
 
     /// Removes a plan that no slot uses any more, and tells its last counts.

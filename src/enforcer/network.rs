@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::rule_hash::{RuleHash, count};
 use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, pin};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
@@ -31,7 +32,7 @@ type Ranges = Table<u32, sys::net_range>;
 
 pub(super) struct Network {
     object: Object<sys::network_bpf>,
-    singles: Table<sys::net_key, sys::net_rule>,
+    singles: RuleHash<sys::net_key>,
     ranges: MapArray,
 }
 
@@ -39,7 +40,11 @@ impl Network {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
         let object = Object::<sys::network_bpf>::load(root, types)?;
         Ok(Self {
-            singles: Table::new(object.map("net_rules")?, "net_rules")?,
+            singles: RuleHash::new(
+                object.map("net_rules")?,
+                "net_rules",
+                |key: &sys::net_key| key.plan,
+            )?,
             ranges: MapArray::new(object.map("net_ranges")?, "net_ranges"),
             object,
         })
@@ -73,47 +78,8 @@ impl Network {
         pin(link, directory, name)
     }
 
-    /// How many single endpoints the kernel holds of each plan.
-    pub(super) fn singles(&self) -> Result<BTreeMap<PlanNumber, u64>, Error> {
-        let mut count = BTreeMap::new();
-        for (key, _) in self.singles.entries()? {
-            *count.entry(key.plan).or_insert(0) += 1;
-        }
-        Ok(count)
-    }
-
-    /// Removes single endpoints of plans that nobody uses: staged by a daemon that was killed, they would
-    /// be granted to whoever gets the plan's number next.
-    pub(super) fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
-        for (key, _) in self.singles.entries()? {
-            if !used.contains(&key.plan) {
-                self.singles.remove(&key)?;
-            }
-        }
-        Ok(())
-    }
-
     fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
         Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
-    }
-
-    /// The counters of all rules of a plan that are there.
-    fn counted(
-        &self,
-        number: PlanNumber,
-        plan: &Plan,
-        list: Option<&Ranges>,
-    ) -> Result<Uses, Error> {
-        let mut uses = Uses::new();
-        for single in plan.endpoints.keys() {
-            if let Some(rule) = self.singles.lookup(&single_key(number, single))? {
-                count(&mut uses, rule.rule as u16, rule.used);
-            }
-        }
-        for (_, range) in list.map_or_else(|| Ok(Vec::new()), Table::entries)? {
-            count(&mut uses, range.rule, range.used);
-        }
-        Ok(uses)
     }
 }
 
@@ -131,10 +97,11 @@ fn attach_again(program: &Program<'_>) -> Result<Link, Error> {
     }
 }
 
-fn count(uses: &mut Uses, rule: u16, used: u64) {
-    if rule != 0 && used != 0 {
-        *uses.entry(rule).or_insert(0) += used;
-    }
+/// The single endpoints of a plan as the kernel has them.
+fn singles(number: PlanNumber, plan: &Plan) -> impl Iterator<Item = (sys::net_key, u16)> {
+    plan.endpoints
+        .iter()
+        .map(move |(single, rule)| (single_key(number, single), *rule))
 }
 
 impl Enforcer for Network {
@@ -143,7 +110,11 @@ impl Enforcer for Network {
     }
 
     fn capabilities(&self) -> &'static [CapabilityName] {
-        &[CapabilityName::NetConnect, CapabilityName::NetListen]
+        &[
+            CapabilityName::NetConnect,
+            CapabilityName::NetListen,
+            CapabilityName::NetSocket,
+        ]
     }
 
     fn hooks(&self) -> Vec<Hook> {
@@ -160,15 +131,7 @@ impl Enforcer for Network {
     }
 
     fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
-        for (single, rule) in &plan.endpoints {
-            let value = sys::net_rule {
-                used: 0,
-                rule: u32::from(*rule),
-                pad: 0,
-            };
-            self.singles
-                .write(&single_key(number, single), &value, Write::Replace)?;
-        }
+        self.singles.stage(singles(number, plan))?;
         if plan.ranges.is_empty() {
             // a daemon that was killed may have left its own here
             if self.list(number)?.is_some() {
@@ -185,12 +148,9 @@ impl Enforcer for Network {
     }
 
     fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
-        let mut uses = Uses::new();
-        for (single, rule) in &plan.endpoints {
-            match self.singles.lookup(&single_key(number, single))? {
-                Some(held) if held.rule == u32::from(*rule) => count(&mut uses, *rule, held.used),
-                _ => return Ok(Held::different()),
-            }
+        let Held { equal, mut uses } = self.singles.read_back(singles(number, plan))?;
+        if !equal {
+            return Ok(Held::different());
         }
         let Some(list) = self.list(number)? else {
             return Ok(match plan.ranges.is_empty() {
@@ -216,15 +176,23 @@ impl Enforcer for Network {
         Ok(Held::equal(uses))
     }
 
+    fn counts(&self, counts: &mut BTreeMap<PlanNumber, u64>) -> Result<(), Error> {
+        self.singles.counts(counts)
+    }
+
+    fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        self.singles.remove_unused(used)
+    }
+
     fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
         let list = self.list(number)?;
         if list.is_some() {
             // ends once no program is inside: what is counted after this is complete
             self.ranges.clear(number)?;
         }
-        let uses = self.counted(number, plan, list.as_ref())?;
-        for single in plan.endpoints.keys() {
-            self.singles.remove(&single_key(number, single))?;
+        let mut uses = self.singles.retire(singles(number, plan))?;
+        for (_, range) in list.map_or_else(|| Ok(Vec::new()), |list| list.entries())? {
+            count(&mut uses, range.rule, range.used);
         }
         Ok(uses)
     }

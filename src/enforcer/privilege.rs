@@ -1,23 +1,43 @@
-//! Domain privilege: powers over the machine. Refused flatly in this version, so it has no rules.
+//! Domain privilege: powers over the machine. Holds the grants of all domains that are one word.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
+use super::rule_hash::RuleHash;
+use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
 use crate::bpf::sys;
+use crate::plan::Plan;
 
 pub(super) struct Privilege {
     object: Object<sys::privilege_bpf>,
+    grants: RuleHash<sys::grant_key>,
 }
 
 impl Privilege {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
+        let object = Object::<sys::privilege_bpf>::load(root, types)?;
         Ok(Self {
-            object: Object::<sys::privilege_bpf>::load(root, types)?,
+            grants: RuleHash::new(object.map("grants")?, "grants", |key: &sys::grant_key| {
+                key.plan
+            })?,
+            object,
         })
     }
+}
+
+/// The grants of a plan, as the kernel has them.
+fn grants(number: PlanNumber, plan: &Plan) -> impl Iterator<Item = (sys::grant_key, u16)> {
+    plan.grants.iter().map(move |(grant, rule)| {
+        let key = sys::grant_key {
+            plan: number,
+            operation: grant.operation,
+            value: grant.value,
+        };
+        (key, *rule)
+    })
 }
 
 impl Enforcer for Privilege {
@@ -26,7 +46,13 @@ impl Enforcer for Privilege {
     }
 
     fn capabilities(&self) -> &'static [CapabilityName] {
-        &[]
+        &[
+            CapabilityName::KernelCapability,
+            CapabilityName::KernelNamespace,
+            CapabilityName::KernelPerf,
+            CapabilityName::KernelKeyring,
+            CapabilityName::KernelIoUring,
+        ]
     }
 
     fn hooks(&self) -> Vec<Hook> {
@@ -35,5 +61,25 @@ impl Enforcer for Privilege {
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {
         attach_trampolines(&self.object, directory)
+    }
+
+    fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
+        self.grants.stage(grants(number, plan))
+    }
+
+    fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
+        self.grants.read_back(grants(number, plan))
+    }
+
+    fn counts(&self, counts: &mut BTreeMap<PlanNumber, u64>) -> Result<(), Error> {
+        self.grants.counts(counts)
+    }
+
+    fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        self.grants.remove_unused(used)
+    }
+
+    fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        self.grants.retire(grants(number, plan))
     }
 }

@@ -236,6 +236,7 @@ impl Node {
             flags: plan.flags,
             path_rules: plan.files.len() as u64,
             single_endpoints: plan.endpoints.len() as u64,
+            shared_rules: plan.shared_rules(),
             endpoint_ranges: plan.ranges.len() as u64,
             identities,
             verified: false,

@@ -113,6 +113,8 @@ struct Live {
     path_rules: u64,
     /// Endpoints of one address and one port.
     single_endpoints: u64,
+    /// Rules in tables that plans share.
+    shared_rules: u64,
     endpoint_ranges: u64,
     identities: BTreeMap<String, Identity>,
     /// Whether the last read-back equalled the plan.

@@ -113,19 +113,19 @@ impl Node {
             }
         }
         if self.unread.is_empty() {
-            self.count_endpoints();
+            self.count_shared_rules();
             self.settle_datagrams();
             self.adopt();
         }
     }
 
-    /// Single endpoints of all plans lie in one table: whether any has more than its own shows by their
+    /// Some tables are shared by all plans: whether any has more rules there than its own shows by their
     /// number.
-    fn count_endpoints(&mut self) {
-        let held = self.kernel.single_endpoints().ok();
+    fn count_shared_rules(&mut self) {
+        let held = self.kernel.shared_rules().ok();
         for live in self.live.values_mut() {
             let equal = held.as_ref().is_some_and(|held| {
-                held.get(&live.number).copied().unwrap_or(0) == live.single_endpoints
+                held.get(&live.number).copied().unwrap_or(0) == live.shared_rules
             });
             live.verified &= equal;
         }

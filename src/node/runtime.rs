@@ -4,6 +4,7 @@ use std::net::Ipv6Addr;
 use std::time::{Duration, Instant};
 
 use crate::artifact::kcap;
+use crate::artifact::socket::{SocketKind, UDP_SOCKET};
 use crate::audit::outside;
 use crate::bpf::sys;
 use crate::error::chain;
@@ -98,6 +99,12 @@ impl Node {
             return;
         }
         let mut event = translate(record);
+        if u32::from(record.object_kind) == sys::object_kind::OBJECT_PROCESS.0
+            && let Some(whose) = self.holders.get(&record.other)
+            && let Some(runtime) = &mut event.runtime
+        {
+            runtime.object = format!("{whose} ({})", runtime.object);
+        }
         let rejection = holder
             .as_deref()
             .and_then(|holder| holder.strip_prefix("file:"))
@@ -178,7 +185,9 @@ fn object(record: &sys::event, operation: &str) -> String {
                 None => format!("{protocol}://[{address}]:{}", record.port),
             }
         }
+        x if x == sys::object_kind::OBJECT_NUMBER.0 && operation == "net:socket" => socket(record),
         x if x == sys::object_kind::OBJECT_NUMBER.0 => number(record.number, operation),
+        x if x == sys::object_kind::OBJECT_PROCESS.0 => format!("pid {}", record.number),
         _ => String::new(),
     }
 }
@@ -186,49 +195,24 @@ fn object(record: &sys::event, operation: &str) -> String {
 /// A bare number in the words of what it counts.
 fn number(number: u32, operation: &str) -> String {
     match operation {
-        "linux-capability" => kcap::NAMES
+        "kernel:capability" => kcap::NAMES
             .get(number as usize)
             .map_or_else(|| format!("CAP_{number}"), |name| (*name).to_owned()),
-        "net:socket" => socket(number >> 16, number >> 8 & 0xff, number & 0xff),
-        "process:signal" | "process:trace" => format!("pid {number}"),
         "ipc:receive" => format!("file system {number:#x}"),
         _ => String::new(),
     }
 }
 
-/// A kind of socket as `FAMILY/PROTOCOL`, by numbers where there are no names.
-fn socket(family: u32, kind: u32, protocol: u32) -> String {
-    let named = |names: &[(i32, &str)], number: u32| {
-        names
-            .iter()
-            .find(|(known, _)| known.cast_unsigned() == number)
-            .map_or_else(|| number.to_string(), |(_, name)| (*name).to_owned())
-    };
-    let families = [
-        (libc::AF_INET, "inet"),
-        (libc::AF_INET6, "inet6"),
-        (libc::AF_NETLINK, "netlink"),
-        (libc::AF_PACKET, "packet"),
-        (libc::AF_ALG, "alg"),
-        (libc::AF_VSOCK, "vsock"),
-        (libc::AF_XDP, "xdp"),
-        (libc::AF_BLUETOOTH, "bluetooth"),
-        (libc::AF_CAN, "can"),
-    ];
-    let protocols = [
-        (libc::NETLINK_ROUTE, "route"),
-        (libc::NETLINK_SOCK_DIAG, "sock-diag"),
-        (libc::NETLINK_XFRM, "xfrm"),
-        (libc::NETLINK_AUDIT, "audit"),
-        (libc::NETLINK_NETFILTER, "netfilter"),
-        (libc::NETLINK_KOBJECT_UEVENT, "kobject-uevent"),
-        (libc::NETLINK_GENERIC, "generic"),
-    ];
-    let name = named(&families, family);
-    if family == libc::AF_NETLINK.cast_unsigned() {
-        return format!("{name}/{}", named(&protocols, protocol));
+/// As `net:socket` would name it, but for a socket that is a matter of endpoints.
+fn socket(record: &sys::event) -> String {
+    let kind = SocketKind::from_number(record.number);
+    let protocol = kind.protocol.map_or(-1, i32::from);
+    let inet = matches!(i32::from(kind.family), libc::AF_INET | libc::AF_INET6);
+    match (i32::from(record.kind), protocol) {
+        (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) if inet => UDP_SOCKET.to_owned(),
+        (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) if inet => "tcp".to_owned(),
+        _ => kind.to_string(),
     }
-    format!("{name}/{protocol} type {kind}")
 }
 
 /// The word of an operation: a capability's name where one would allow it.
@@ -246,17 +230,15 @@ fn operation(operation: u16) -> &'static str {
         "net:connect",
         "net:listen",
         "net:socket",
-        "ipc:unix",
         "ipc:receive",
         "process:signal",
         "process:trace",
-        "linux-capability",
+        "kernel:capability",
         "kernel:namespace",
         "kernel:perf",
         "kernel:keyring",
         "kernel:io_uring",
         "mount",
-        "chroot",
         "bpf",
         "module",
         "device-node",
@@ -324,10 +306,24 @@ mod tests {
 
     #[test]
     fn a_socket_is_written_as_an_artifact_would_write_it() {
-        assert_eq!(socket(16, 3, 0), "netlink/route");
-        assert_eq!(socket(16, 3, 99), "netlink/99");
-        assert_eq!(socket(17, 3, 768), "packet/768 type 3");
-        assert_eq!(socket(77, 1, 2), "77/2 type 1");
+        let mut event = record(sys::operation::OP_NET_SOCKET.0);
+        event.object_kind = sys::object_kind::OBJECT_NUMBER.0 as u8;
+        for (family, kind, protocol, expected) in [
+            (libc::AF_NETLINK, libc::SOCK_RAW, 0, "netlink/route"),
+            (libc::AF_INET, libc::SOCK_RAW, libc::IPPROTO_UDP, "inet/udp"),
+            (libc::AF_INET6, libc::SOCK_DGRAM, 0, UDP_SOCKET),
+            (
+                libc::AF_INET,
+                libc::SOCK_DGRAM,
+                libc::IPPROTO_ICMP,
+                "inet/icmp",
+            ),
+        ] {
+            event.number = (family << 16 | protocol) as u32;
+            event.kind = kind as u16;
+
+            assert_eq!(translate(&event).runtime.unwrap().object, expected);
+        }
     }
 
     #[test]

@@ -204,11 +204,7 @@ impl Observed {
                 mode: Mode::Enforce,
                 envelope_match: true,
                 executables: 1,
-                capabilities: CapabilityName::ALL
-                    .iter()
-                    .copied()
-                    .filter(|name| name.has_enforcer())
-                    .collect(),
+                capabilities: CapabilityName::ALL.iter().copied().collect(),
                 udp: true,
                 measured: false,
             }],

@@ -77,10 +77,12 @@ fn capability(line: &str) -> String {
     let mut text =
         format!("[[envelope.capability]]\nname = \"{name}\"\njustification = \"tested\"\n");
     if !items.is_empty() {
-        let key = if name.starts_with("net:") {
-            "endpoints"
-        } else {
-            "paths"
+        let key = match name {
+            "net:socket" => "sockets",
+            "net:connect" | "net:listen" => "endpoints",
+            "process:signal" | "process:trace" => "targets",
+            "kernel:capability" => "kcaps",
+            _ => "paths",
         };
         text += &format!("{key} = {}\n", list(items));
     }

@@ -60,7 +60,7 @@ impl<'g> Subject<'g> {
         let (identity, path) = kernel.identify(&file).unwrap();
         assert_eq!(path.as_deref(), Some(program.path.as_str()));
         let before = kernel.totals(slot).unwrap();
-        kernel.note_holder(slot, &program.path, 0).unwrap();
+        kernel.note_holder(slot, id_of(&program.path), 0).unwrap();
         kernel.stage(number, &plan).unwrap();
         kernel.commit(slot, number, plan.flags, mode).unwrap();
         kernel.bind(&identity, slot, script).unwrap();
@@ -75,6 +75,11 @@ impl<'g> Subject<'g> {
             plan: RefCell::new((number, plan)),
             before,
         }
+    }
+
+    /// The id of its artifact.
+    pub fn id(&self) -> &str {
+        id_of(&self.path)
     }
 
     /// Lets nothing else run under its path.
@@ -148,6 +153,10 @@ impl<'g> Subject<'g> {
     }
 }
 
+fn id_of(path: &str) -> &str {
+    path.rsplit('/').next().unwrap_or(path)
+}
+
 impl Drop for Subject<'_> {
     fn drop(&mut self) {
         let kernel = self.guest.kernel.borrow();
@@ -170,6 +179,8 @@ pub struct Denial {
     pub uid: u32,
     pub tgid: u32,
     pub reason: u32,
+    /// The slot of the process that it was aimed at.
+    pub other: u32,
     pub refused: bool,
     /// Bytes of the whole path, which may be more than the record holds.
     pub object_length: u32,
@@ -191,7 +202,11 @@ impl From<&sys::event> for Denial {
             kind if kind == sys::object_kind::OBJECT_ENDPOINT.0 => {
                 std::net::SocketAddr::from((event.address, event.port)).to_string()
             }
-            kind if kind == sys::object_kind::OBJECT_NUMBER.0 => event.number.to_string(),
+            kind if kind == sys::object_kind::OBJECT_NUMBER.0
+                || kind == sys::object_kind::OBJECT_PROCESS.0 =>
+            {
+                event.number.to_string()
+            }
             _ => String::new(),
         };
         Self {
@@ -202,6 +217,7 @@ impl From<&sys::event> for Denial {
             uid: event.uid,
             tgid: event.tgid,
             reason: u32::from(event.reason),
+            other: event.other,
             refused: u32::from(event.verdict) == sys::verdict::VERDICT_DENIED.0,
             object_length: event.object_length,
         }

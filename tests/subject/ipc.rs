@@ -106,6 +106,9 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["unix-serve", name] => bound(name, SOCK_STREAM)
             .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
             .and_then(|()| crate::perform(&["up", "await", "/no such file"])),
+        // with zeros to the end of the address, which are part of an abstract name
+        ["unix-serve-padded", name] => serve_padded(name),
+        ["unix-connect-padded", name] => connect_padded(name),
         ["unix-self", name] => bound(name, SOCK_STREAM)
             .and_then(|fd| sys!(SYS_listen, fd, 8).map(drop))
             .and_then(|()| connect(name, SOCK_STREAM)),
@@ -223,6 +226,20 @@ fn bound(name: &str, kind: i32) -> Result<i64, Errno> {
     let fd = sys!(SYS_socket, AF_UNIX, kind, 0)?;
     let (address, length) = unix_address(name);
     sys!(SYS_bind, fd, &raw const address, length).map(|_| fd)
+}
+
+fn serve_padded(name: &str) -> Done {
+    let fd = sys!(SYS_socket, AF_UNIX, SOCK_STREAM, 0)?;
+    let (address, _) = unix_address(name);
+    sys!(SYS_bind, fd, &raw const address, size_of_val(&address))?;
+    sys!(SYS_listen, fd, 8)?;
+    crate::perform(&["up", "await", "/no such file"])
+}
+
+fn connect_padded(name: &str) -> Done {
+    let fd = sys!(SYS_socket, AF_UNIX, SOCK_STREAM, 0)?;
+    let (address, _) = unix_address(name);
+    sys!(SYS_connect, fd, &raw const address, size_of_val(&address)).map(drop)
 }
 
 /// Binds without a name, and connects to the one that came of it.

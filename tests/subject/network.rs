@@ -18,6 +18,14 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["socket", family, kind, protocol] => {
             sys!(SYS_socket, number(family), number(kind), number(protocol)).map(drop)
         }
+        ["connect-mptcp", to] => {
+            let to = Address::parse(to);
+            sys!(SYS_socket, to.family, SOCK_STREAM, libc::IPPROTO_MPTCP)
+                .and_then(|fd| connect(fd, &to))
+        }
+        ["ping", to] => ping(&Address::parse(to), false),
+        ["ping-connected", to] => ping(&Address::parse(to), true),
+        ["netlink-links"] => netlink_links(),
         ["connect", protocol, to] => {
             let to = Address::parse(to);
             socket(to.family, protocol).and_then(|fd| connect(fd, &to))
@@ -123,6 +131,46 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["accept-after", at, path] => accept_after(&Address::parse(at), path),
         _ => return None,
     })
+}
+
+/// An echo request, RFC 792, by a socket for it; and its answer.
+fn ping(to: &Address, connected: bool) -> Done {
+    let fd = sys!(SYS_socket, to.family, SOCK_DGRAM, libc::IPPROTO_ICMP)?;
+    let request = [8_u8, 0, 0, 0, 0, 0, 0, 1];
+    if connected {
+        connect(fd, to)?;
+        sys!(SYS_write, fd, request.as_ptr(), request.len())?;
+    } else {
+        let address = to.bytes.as_ptr();
+        sys!(SYS_sendto, fd, request.as_ptr(), 8, 0, address, to.length)?;
+    }
+    let mut answer = [0_u8; 8];
+    sys!(SYS_read, fd, answer.as_mut_ptr(), answer.len()).map(drop)
+}
+
+/// Asks for all links: RTM_GETLINK of rtnetlink(7).
+fn netlink_links() -> Done {
+    let fd = sys!(
+        SYS_socket,
+        libc::AF_NETLINK,
+        libc::SOCK_RAW,
+        libc::NETLINK_ROUTE
+    )?;
+    let address = [libc::AF_NETLINK, 0, 0];
+    sys!(SYS_bind, fd, address.as_ptr(), 12)?;
+    // nlmsghdr: length, type and flags (request, dump), sequence, port; rtgenmsg: any family
+    let request = [17_u32, 18 | 0x301 << 16, 1, 0, 0];
+    sys!(
+        SYS_sendto,
+        fd,
+        request.as_ptr(),
+        17,
+        0,
+        address.as_ptr(),
+        12
+    )?;
+    let mut answer = [0_u8; 4096];
+    sys!(SYS_read, fd, answer.as_mut_ptr(), answer.len()).map(drop)
 }
 
 /// A socket address as bytes.

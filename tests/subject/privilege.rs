@@ -54,6 +54,12 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["pivot-root", new] => sys!(SYS_pivot_root, c(new).as_ptr(), c(new).as_ptr()).map(drop),
         ["chroot", to] => sys!(SYS_chroot, c(to).as_ptr()).map(drop),
         ["unshare-user"] => sys!(SYS_unshare, CLONE_NEWUSER).map(drop),
+        // a user is the same one in the new namespace
+        ["map-user", uid] => {
+            let map = format!("{uid} {uid} 1");
+            open("/proc/self/uid_map", libc::O_WRONLY, 0)
+                .and_then(|fd| sys!(SYS_write, fd, map.as_ptr(), map.len()).map(drop))
+        }
         ["unshare-user-mount"] => sys!(SYS_unshare, CLONE_NEWUSER | CLONE_NEWNS).map(drop),
         ["unshare-mount"] => sys!(SYS_unshare, CLONE_NEWNS).map(drop),
         ["unshare", namespace] => sys!(SYS_unshare, namespace_flag(namespace)).map(drop),
