@@ -137,6 +137,9 @@ struct long_key {
 	__u8 path[RULE_MAX];
 };
 
+/* In near and deep of RIGHT_EXEC, beside the number: what runs takes its own artifact's label. */
+#define RULE_ARTIFACT 0x8000u
+
 #define NODE_ANCESTOR 1u /* a rule starts here or below: cannot be renamed */
 
 /*
@@ -283,6 +286,7 @@ enum reason {
 	REASON_WIDENS = 9,
 	REASON_UNSAFE = 10,	 /* traced by or sharing with a subject */
 	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
+	REASON_NO_ARTIFACT = 12, /* should take its own artifact's label, and has none */
 };
 
 enum object_kind {

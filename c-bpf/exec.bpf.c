@@ -49,24 +49,49 @@ static __always_inline int refuse_label(struct linux_binprm *bprm, __u32 slot, _
 	return refuse_exec(slot, OP_LABEL, reason, where.dentry, where.mount);
 }
 
-/* Makes a program of nobody's a subject, unless another task has a hand in it. */
-static __always_inline int change_label(struct linux_binprm *bprm, __u32 slot,
+/*
+ * Gives what runs its artifact's label in place of the one that it has (0: none), unless another
+ * task has a hand in it.
+ */
+static __always_inline int change_label(struct linux_binprm *bprm, __u32 from, __u32 slot,
 					const struct subject_key *key)
 {
+	__u32 teller = from ? from : slot;
+
 	if (bprm->unsafe & LSM_UNSAFE_SHARE)
-		return refuse_label(bprm, slot, REASON_UNSAFE);
+		return refuse_label(bprm, teller, REASON_UNSAFE);
 	if (bprm->unsafe & LSM_UNSAFE_PTRACE) {
 		struct task_struct *tracer = bpf_get_current_task_btf()->parent;
 		struct bearer other;
 
 		if (bearer_of(tracer->group_leader, &other))
-			return refuse_label(bprm, slot, REASON_UNSAFE);
+			return refuse_label(bprm, teller, REASON_UNSAFE);
 	}
-	if (set_pending(0, slot, key))
-		return refuse_label(bprm, slot, REASON_MEMORY);
+	if (set_pending(from, slot, key))
+		return refuse_label(bprm, teller, REASON_MEMORY);
 	/* LD_PRELOAD and friends of the parent do not cross a change of label */
 	bpf_bprm_opts_set(bprm, BPF_F_BPRM_SECUREEXEC);
 	return 0;
+}
+
+/*
+ * An envelope lets something run under its own artifact's label, which it must have. `bearer` is of
+ * no use afterwards: the stack is small.
+ */
+static __always_inline int take_own_label(struct linux_binprm *bprm, struct bearer *bearer,
+					  __u32 slot, const struct subject_key *key)
+{
+	__u32 from = bearer->slot;
+	__u8 mode = bearer->mode;
+
+	if (!slot)
+		return refuse_label(bprm, from, REASON_NO_ARTIFACT);
+	bearer->slot = slot;
+	read_slot(bearer);
+	/* nothing would be refused to it there */
+	if (bearer->mode == MODE_AUDIT && mode != MODE_AUDIT)
+		return refuse_label(bprm, from, REASON_WIDENS);
+	return change_label(bprm, from, slot, key);
 }
 
 /* A file that is to run: where it lies, which it is, and whose program, if anybody's. */
@@ -116,7 +141,6 @@ SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 {
 	struct candidate candidate = {};
-	struct subject_key none = {};
 	struct bearer bearer = {};
 	__u32 slot = 0;
 	bool labelled;
@@ -145,14 +169,17 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 			;
 		else if (judge(&bearer, &place))
 			return -EPERM;
+		if ((place.granted & RULE_ARTIFACT) && slot != bearer.slot)
+			return take_own_label(bprm, &bearer, slot, &candidate.key) ? -EPERM : 0;
 		/* `inherit`: the child keeps this label, whatever the file is */
-		if (set_pending(bearer.slot, bearer.slot, &none))
+		candidate.key = (struct subject_key){};
+		if (set_pending(bearer.slot, bearer.slot, &candidate.key))
 			return -EPERM;
 		return 0;
 	}
 	if (!slot)
 		return 0;
-	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
+	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
 }
 
 /*
@@ -191,7 +218,12 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 			place.wanted = BIT(RIGHT_LOAD);
 		bearer.slot = own->pending;
 		read_slot(&bearer);
-		return judge(&bearer, &place) ? -EPERM : 0;
+		if (judge(&bearer, &place))
+			return -EPERM;
+		/* it may run under its own artifact's label, and a script has that of its user */
+		if (place.granted & RULE_ARTIFACT)
+			return refuse_label(bprm, bearer.slot, REASON_WIDENS);
+		return 0;
 	}
 	/* a subject in execve has a pending label, or something is wrong */
 	if (subject(&bearer))
@@ -202,7 +234,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
 	    claimant_of_text((__u64)bprm->interp, candidate.key.dev) != slot)
 		return refuse_name(&candidate, slot);
-	return change_label(bprm, slot, &candidate.key) ? -EPERM : 0;
+	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
 }
 
 /* One object and one translation unit, as maps and global functions are shared. */

@@ -76,6 +76,9 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 		if (entry)
 			slot = entry->slot;
 	}
+	/* what an adopted process had started is of its old artifact, not of this one */
+	if (label->slot != slot)
+		label->adopted = 0;
 	label->slot = slot;
 	label->pending = 0;
 	if (bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY))

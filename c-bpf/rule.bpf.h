@@ -55,7 +55,8 @@ struct place {
 	__u8 wanted; /* bits of enum right */
 	__u8 domain;
 	__u8 flags; /* PLACE_* */
-	__u8 pad[5];
+	__u8 pad[3];
+	__u16 granted; /* comes back: what near or deep has for RIGHT_EXEC, if that was wanted */
 };
 
 static __always_inline bool is_device(__u16 mode)
@@ -155,7 +156,7 @@ static __always_inline __u32 lowest_right(__u32 mask)
 }
 
 /* 0: allowed (or audit mode); else -EPERM, told and counted. */
-__noinline int judge(const struct bearer *bearer, const struct place *place)
+__noinline int judge(const struct bearer *bearer, struct place *place)
 {
 	struct attempt attempt = {};
 	struct file_rule *rule;
@@ -166,6 +167,7 @@ __noinline int judge(const struct bearer *bearer, const struct place *place)
 
 	if (!bearer || !place)
 		return -EPERM;
+	place->granted = 0;
 	attempt.domain = place->domain;
 	attempt.operation = lowest_right(place->wanted);
 	scratch = scratch_of_current();
@@ -205,6 +207,8 @@ __noinline int judge(const struct bearer *bearer, const struct place *place)
 		goto refused;
 	}
 	count_use(rule, deep, place->wanted);
+	if (place->wanted & BIT(RIGHT_EXEC))
+		place->granted = deep ? rule->deep[RIGHT_EXEC] : rule->near[RIGHT_EXEC];
 	return 0;
 
 named:

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use crate::admission::Effective;
-use crate::artifact::capability::{Capability, CapabilityName};
+use crate::artifact::capability::{Capability, CapabilityName, Transition};
 use crate::artifact::endpoint::{Endpoint, Protocol};
 use crate::artifact::kcap;
 use crate::artifact::pattern::{Pattern, PatternKind};
@@ -94,6 +94,7 @@ impl fmt::Display for Rule {
 /// The rights of everything whose longest match a key is; see `struct file_rule`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct FileNode {
+    /// Numbers of rules, for the right to run with RULE_ARTIFACT.
     pub near: [u16; sys::right::RIGHTS.0 as usize],
     pub deep: [u16; sys::right::RIGHTS.0 as usize],
     /// Rights that an exact rule grants; only these open a device.
@@ -151,8 +152,7 @@ impl fmt::Display for Error {
         match self {
             Self::TooManyRules(count) => write!(
                 f,
-                "The envelope has {count} rules and the kernel takes at most {}",
-                u16::MAX
+                "The envelope has {count} rules and the kernel takes at most {RULES_MAX}"
             ),
             Self::TooManyRanges(count) => write!(
                 f,
@@ -165,6 +165,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Numbers of rules, above which a bit of their own is.
+const RULES_MAX: u16 = sys::RULE_ARTIFACT as u16 - 1;
 
 /// Whether a key lies in the second trie of a plan.
 pub fn is_long(key: &[u8]) -> bool {
@@ -234,7 +237,10 @@ impl Plan {
             text: text.to_string(),
             origin: origin.to_owned(),
         });
-        u16::try_from(self.rules.len()).map_err(|_| Error::TooManyRules(self.rules.len()))
+        let number = u16::try_from(self.rules.len()).ok();
+        number
+            .filter(|number| *number <= RULES_MAX)
+            .ok_or(Error::TooManyRules(self.rules.len()))
     }
 
     fn add_endpoint(&mut self, name: CapabilityName, endpoint: &Endpoint, rule: u16) {
@@ -497,15 +503,27 @@ fn fold(key: &[u8], numbered: &[Numbered]) -> FileNode {
     node
 }
 
-/// The most specific rule of a right that grants a path.
+/// The most specific rule of a right that grants a path. Of two alike, the one that keeps the label of whoever
+/// runs it.
 fn granting(name: CapabilityName, path: &str, numbered: &[Numbered]) -> Option<u16> {
     numbered
         .iter()
         .filter(|entry| entry.capability.name == name && entry.capability.grants_path(path))
-        .flat_map(|entry| &entry.paths)
+        .flat_map(|entry| {
+            let takes_own = entry.capability.transition == Some(Transition::Artifact);
+            let flag = if takes_own {
+                sys::RULE_ARTIFACT as u16
+            } else {
+                0
+            };
+            entry
+                .paths
+                .iter()
+                .map(move |(pattern, number)| (pattern, number | flag))
+        })
         .filter(|(pattern, _)| pattern.matches(path))
-        .max_by_key(|(pattern, _)| pattern.specificity())
-        .map(|(_, number)| *number)
+        .max_by_key(|(pattern, number)| (pattern.specificity(), std::cmp::Reverse(*number)))
+        .map(|(_, number)| number)
 }
 
 fn named_exactly(name: CapabilityName, path: &str, numbered: &[Numbered]) -> bool {
@@ -669,6 +687,24 @@ mod tests {
         assert!(plan.files[b"/srv/app\0".as_slice()].ancestor);
         assert!(!plan.files.contains_key(b"/srv\0".as_slice()));
         assert_ne!(rule_for(&plan, CREATE, "/srv/app/conf"), 0);
+    }
+
+    #[test]
+    fn of_two_rules_for_one_program_the_more_specific_says_whose_label_it_gets() {
+        let mut own = capability(CapabilityName::ProcessExec, &["/usr/bin/*", "/x"], &[]);
+        own.transition = Some(Transition::Artifact);
+        let inherit = capability(CapabilityName::ProcessExec, &["/usr/bin/a", "/x"], &[]);
+
+        let plan = compile(vec![own, inherit]);
+
+        let takes_own = |path| {
+            let rule = rule_for(&plan, sys::right::RIGHT_EXEC.0 as usize, path);
+            assert_ne!(rule, 0);
+            u32::from(rule) & sys::RULE_ARTIFACT != 0
+        };
+        assert!(takes_own("/usr/bin/b"));
+        assert!(!takes_own("/usr/bin/a"));
+        assert!(!takes_own("/x"));
     }
 
     #[test]

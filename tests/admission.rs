@@ -667,13 +667,14 @@ fn profiles_are_expanded_and_remember_their_name() {
 #[test]
 fn a_profile_that_grants_more_than_this_build_enforces_is_refused() {
     let profile = "schema_version = \"1.0.0\"\ndescription = \"x\"\n[[capability]]\n\
-                   name = \"process:exec\"\npaths = [\"/x\"]\ntransition = \"artifact\"\n";
+                   name = \"code:load\"\nfile = [{ path = \"/x\", sha256 = \"HASH\" }]\n";
     let text = changed(
         "name          = \"fs:read\"\npaths         = [\"/etc/example.conf\"]",
         "name = \"profile:routes\"",
     );
+    let profile = profile.replace("HASH", &"0".repeat(64));
     let mut inputs = inputs("x.toml", text.as_bytes());
-    inputs.profiles = ProfileSet::load([("routes.toml".to_owned(), profile.as_bytes().to_vec())]).0;
+    inputs.profiles = ProfileSet::load([("routes.toml".to_owned(), profile.into_bytes())]).0;
 
     let found = rejection(&decide(&inputs));
 

@@ -451,7 +451,6 @@ justification = ""
         let texts = [
             measured,
             unit,
-            with_capability("name = \"process:exec\"\npaths = [\"/x\"]\ntransition = \"artifact\""),
             with_capability(&format!(
                 "name = \"code:load\"\nfile = [{{ path = \"/x\", sha256 = \"{HASH}\" }}]"
             )),

@@ -132,7 +132,7 @@ impl Rights {
         self.understand_except(&mut capability, table);
         self.understand_words(&mut capability, table, declared);
         if declared == Declared::Artifact {
-            self.refuse_unsupported(&capability, table);
+            self.refuse_unsupported(table);
         }
         Some(capability)
     }
@@ -348,17 +348,12 @@ impl Rights {
     }
 
     /// Reports what the format has and this build cannot enforce.
-    fn refuse_unsupported(&self, capability: &Capability, table: &Table<'_, '_>) {
+    fn refuse_unsupported(&self, table: &Table<'_, '_>) {
         let refuse = |span: &std::ops::Range<usize>, what: &str| {
             let message =
                 format!("{what} cannot be enforced by this version of Cartouche; remove it");
             table.reader().invalid(span, Detail::Unsupported, message);
         };
-        if let Some(word) = &self.transition
-            && capability.transition == Some(Transition::Artifact)
-        {
-            refuse(&word.span, "transition = \"artifact\"");
-        }
         if let Some(file) = self.file.iter().flatten().next()
             && self.paths.is_none()
         {

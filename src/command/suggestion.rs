@@ -66,6 +66,10 @@ fn cure(detail: &str, id: &str) -> Option<String> {
         "script-path" => {
             "The script was run under another name than its artifact's; run it by its own path"
         }
+        "no-artifact" => {
+            "The rule has it take its own artifact's label, and it has none in force; install one, or let \
+             it inherit"
+        }
         _ => return None,
     };
     Some(cure.to_owned())

@@ -169,8 +169,9 @@ fn counted<K>(entries: &[Entry<K>]) -> Uses {
         let numbers = rule.near.iter().chain(&rule.deep);
         let counts = rule.near_used.iter().chain(&rule.deep_used);
         for (number, count) in numbers.zip(counts) {
-            if *number != 0 && *count != 0 {
-                *uses.entry(*number).or_insert(0) += u64::from(*count);
+            let number = number & !(sys::RULE_ARTIFACT as u16);
+            if number != 0 && *count != 0 {
+                *uses.entry(number).or_insert(0) += u64::from(*count);
             }
         }
     }

@@ -257,7 +257,7 @@ fn operation(operation: u16) -> &'static str {
 }
 
 /// The words of the kernel's reasons, in its order.
-const REASONS: [&str; 12] = [
+const REASONS: [&str; 13] = [
     "no-rule",
     "revoked",
     "unknown-slot",
@@ -270,6 +270,7 @@ const REASONS: [&str; 12] = [
     "widens",
     "unsafe",
     "script-path",
+    "no-artifact",
 ];
 
 fn reason(reason: u8) -> &'static str {
@@ -371,8 +372,8 @@ mod tests {
         assert_eq!(operation(sys::operation::OP_FORK.0 as u16), "fork");
         assert_eq!(operation(sys::operation::OPERATIONS.0 as u16), "unknown");
         assert_eq!(
-            reason(sys::reason::REASON_SCRIPT_PATH.0 as u8),
-            "script-path"
+            reason(sys::reason::REASON_NO_ARTIFACT.0 as u8),
+            "no-artifact"
         );
     }
 }

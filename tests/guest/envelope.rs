@@ -58,7 +58,8 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
 }
 
 /// Capabilities as they stand in an artifact, from a short form of one a line:
-/// `fs:read /a/** /b except /a/c`, `net:connect tcp://*:80`, `code:generate`, `profile:base`.
+/// `fs:read /a/** /b except /a/c`, `net:connect tcp://*:80`, `code:generate`, `profile:base`,
+/// `process:exec /x transition artifact`.
 pub fn toml(envelope: &str) -> String {
     envelope.lines().map(capability).collect()
 }
@@ -70,9 +71,13 @@ fn capability(line: &str) -> String {
     };
     let list = |words: &[&str]| format!("{words:?}");
     let items: Vec<&str> = words.collect();
+    let (items, transition) = match items.as_slice() {
+        [items @ .., "transition", whose] => (items, Some(*whose)),
+        items => (items, None),
+    };
     let (items, except) = match items.iter().position(|word| *word == "except") {
         Some(at) => (&items[..at], &items[at + 1..]),
-        None => (&items[..], &[][..]),
+        None => (items, &[][..]),
     };
     let mut text =
         format!("[[envelope.capability]]\nname = \"{name}\"\njustification = \"tested\"\n");
@@ -85,6 +90,9 @@ fn capability(line: &str) -> String {
             _ => "paths",
         };
         text += &format!("{key} = {}\n", list(items));
+    }
+    if let Some(whose) = transition {
+        text += &format!("transition = \"{whose}\"\n");
     }
     if !except.is_empty() {
         text += &format!("except = {}\n", list(except));

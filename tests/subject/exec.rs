@@ -19,6 +19,7 @@ pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
         ["exec", program @ ..] => run(unsafe { libc::fork() }.into(), program),
         ["vfork-exec", program @ ..] => vfork(program),
+        ["traced-exec", program @ ..] => traced(program),
         ["become", program @ ..] => Err(execve(program)),
         ["thread-become", program @ ..] => std::thread::scope(|scope| {
             scope
@@ -102,6 +103,26 @@ fn vfork(program: &[&str]) -> Done {
         return Err(Errno(errno));
     }
     exit_status(pid.into())
+}
+
+/// In a child that this process traces.
+fn traced(program: &[&str]) -> Done {
+    let child = crate::returned(unsafe { libc::fork() }.into())?;
+    if child == 0 {
+        let traced = sys!(SYS_ptrace, libc::PTRACE_TRACEME as libc::c_long, 0, 0, 0);
+        let errno = traced.err().unwrap_or_else(|| execve(program));
+        unsafe { libc::_exit(errno.0) }
+    }
+    let mut status = 0;
+    sys!(SYS_wait4, child, &raw mut status, libc::__WALL, 0)?;
+    if libc::WIFSTOPPED(status) {
+        sys!(SYS_ptrace, libc::PTRACE_DETACH as libc::c_long, child, 0, 0)?;
+        return exit_status(child);
+    }
+    match libc::WEXITSTATUS(status) {
+        0 => Ok(()),
+        errno => Err(Errno(errno)),
+    }
 }
 
 /// An exec waits for all other threads to end, and a tracer can keep one of them from ending. The thread

@@ -24,6 +24,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["kill-all"] => sys!(SYS_kill, -1, libc::SIGUSR1).map(drop),
         ["kill-self"] => sys!(SYS_kill, own_pid(), 0).map(drop),
         ["kill-parent"] => sys!(SYS_kill, parent(), 0).map(drop),
+        // a child that runs a program, and has said a line
+        ["signal-child", program @ ..] => signal_child(program),
         ["kill-child"] => kill_child(),
         ["tgkill", pid] => sys!(SYS_tgkill, number(pid), number(pid), 0).map(drop),
         ["pidfd-signal", pid] => sys!(SYS_pidfd_open, number(pid), 0)
@@ -131,6 +133,20 @@ fn parent() -> i64 {
 
 fn kill_child() -> Done {
     with_child(|_| Ok(()))
+}
+
+fn signal_child(program: &[&str]) -> Done {
+    let mut child = std::process::Command::new(program[0])
+        .args(&program[1..])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .map_err(|_| Errno::last())?;
+    let mut line = String::new();
+    if let Some(output) = &mut child.stdout {
+        let _ = std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line);
+    }
+    print!("{line}");
+    sys!(SYS_kill, child.id(), libc::SIGTERM).map(drop)
 }
 
 /// Does something to a child that waits, and kills it.

@@ -69,6 +69,10 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             println!("{text}");
             Ok(())
         }
+        ["say-effective-user"] => {
+            println!("{}", unsafe { libc::geteuid() });
+            Ok(())
+        }
         ["setuid", uid] => sys!(SYS_setuid, number(uid)).map(drop),
         _ => return None,
     })
