@@ -6,6 +6,7 @@
 #include "identity.bpf.h"
 #include "label.bpf.h"
 #include "path.bpf.h"
+#include "unit.bpf.h"
 
 /*
  * Adoption: binds running processes whose executable is an admitted one, and their children. The
@@ -21,6 +22,7 @@ static __always_inline __u32 slot_by_running(struct task_struct *task)
 	struct subject *entry;
 	struct label *parent;
 	struct file *exe;
+	__u32 slot;
 
 	exe = BPF_CORE_READ(task, mm, exe_file);
 	if (!exe)
@@ -31,6 +33,13 @@ static __always_inline __u32 slot_by_running(struct task_struct *task)
 		read_slot(&bearer);
 		if (in_force(&bearer))
 			return entry->slot;
+	}
+	slot = is_being_made(task) ? 0 : slot_by_unit(task);
+	if (slot) {
+		bearer.slot = slot;
+		read_slot(&bearer);
+		if (in_force(&bearer))
+			return slot;
 	}
 	/* what a parent started before it became a subject by an exec of its own is none of it */
 	parent = bpf_task_storage_get(&labels, task->real_parent->group_leader, NULL, 0);

@@ -34,6 +34,8 @@
 #define GRANTS_MAX (1 << 20)
 /* Bytes of an artifact's id, with its NUL. */
 #define ID_MAX 64
+/* Bytes of a systemd unit's name, with its NUL; UNIT_NAME_MAX of systemd. */
+#define UNIT_NAME_MAX 256
 /* Records one slot may put into the ring in one second; the rest is counted. */
 #define EVENT_BUDGET 256
 #define RING_BYTES (2 * 1024 * 1024)
@@ -54,7 +56,7 @@ struct label {
 	__u32 pending;		/* the slot that the exec under way leads to, 0: none */
 	struct subject_key key; /* of the executable that `pending` came from; ino 0: inherited */
 	__u32 adopted;		/* 1: bound while it ran, so its children of before are too */
-	__u32 pad;
+	__u32 invited;		/* of a process outside: the slot that its next exec leads to */
 };
 
 /* Flags of a subject. */
@@ -64,6 +66,17 @@ struct label {
 struct subject {
 	__u32 slot;
 	__u32 flags;
+};
+
+/* `NAME.service`, NUL-padded. */
+struct unit_key {
+	__u8 name[UNIT_NAME_MAX];
+};
+
+struct unit_program_key {
+	struct subject_key file;
+	__u32 slot;
+	__u32 pad;
 };
 
 struct claim_key {
@@ -335,6 +348,7 @@ struct identity {
 
 _Static_assert(sizeof(struct slot) == 8, "a slot is swapped with one store");
 _Static_assert(sizeof(struct subject_key) == 16, "no padding in a key");
+_Static_assert(sizeof(struct unit_program_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct grant_key) == 12, "no padding in a key");

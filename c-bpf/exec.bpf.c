@@ -7,6 +7,7 @@
  */
 #include "claim.bpf.h"
 #include "rule.bpf.h"
+#include "unit.bpf.h"
 
 /* Remembers in the thread's own storage where this exec leads, and what the process is now. */
 static __always_inline int set_pending(__u32 current_slot, __u32 pending,
@@ -137,18 +138,72 @@ static __always_inline int refuse_name(const struct candidate *candidate, __u32 
 			   candidate->where.mount);
 }
 
+/* Where `cartouche run` has asked the daemon to lead this process; it leads there once. */
+static __always_inline __u32 take_invitation(void)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct label *label;
+	__u32 slot;
+
+	if (!leader->bpf_storage)
+		return 0;
+	label = bpf_task_storage_get(&labels, leader, NULL, 0);
+	if (!label)
+		return 0;
+	slot = label->invited;
+	label->invited = 0;
+	return slot;
+}
+
+/*
+ * The first program of a unit's process, or of one that was invited, is a subject of that slot
+ * whatever it is. A unit starts its artifact's executables, and what the envelope lets it run; what
+ * is run by invitation the administrator has chosen. `bearer` and `place` are lent: the stack is
+ * small.
+ */
+static __always_inline int start(struct linux_binprm *bprm, __u32 slot, bool invited,
+				 struct candidate *candidate, struct bearer *bearer,
+				 struct place *place)
+{
+	__u32 own = candidate->entry ? candidate->entry->slot : 0;
+
+	bearer->slot = slot;
+	read_slot(bearer);
+	if (!in_force(bearer))
+		return refuse_exec(slot, OP_CLAIMED, REASON_REFUSED, place->dentry, place->mount);
+	if (own == slot || is_unit_program(&candidate->key, slot))
+		return change_label(bprm, 0, slot, &candidate->key);
+	/* another artifact's program is run under that one's envelope, or not at all */
+	if (invited && own)
+		return refuse_label(bprm, slot, REASON_WIDENS);
+	if (!invited && judge(bearer, place))
+		return -EPERM;
+	if (place->granted & RULE_ARTIFACT)
+		return own ? change_label(bprm, 0, own, &candidate->key)
+			   : refuse_label(bprm, slot, REASON_NO_ARTIFACT);
+	/* its interpreter is one more program that runs */
+	candidate->key = (struct subject_key){};
+	return change_label(bprm, 0, slot, &candidate->key);
+}
+
 SEC("lsm/bprm_creds_for_exec")
 int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 {
 	struct candidate candidate = {};
 	struct bearer bearer = {};
-	__u32 slot = 0;
+	struct place place = {
+		.wanted = BIT(RIGHT_EXEC),
+		.domain = DOMAIN_EXEC,
+	};
+	__u32 slot = 0, unit, invited;
 	bool labelled;
 
 	labelled = subject(&bearer);
 	forget_pending();
 	if (examine(bprm, &candidate))
 		return -EPERM;
+	place.dentry = candidate.where.dentry;
+	place.mount = candidate.where.mount;
 	if (candidate.entry) {
 		slot = candidate.entry->slot;
 		if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
@@ -156,15 +211,8 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 			return refuse_name(&candidate, slot);
 	}
 	if (labelled) {
-		struct place place = {
-			.dentry = candidate.where.dentry,
-			.mount = candidate.where.mount,
-			.wanted = BIT(RIGHT_EXEC),
-			.domain = DOMAIN_EXEC,
-		};
-
 		/* memfd and the like: no path; running one is making code */
-		if (internal_mount(candidate.where.mount) && in_force(&bearer) &&
+		if (internal_mount(place.mount) && in_force(&bearer) &&
 		    (bearer.flags & PLAN_CODE_GENERATE))
 			;
 		else if (judge(&bearer, &place))
@@ -173,10 +221,14 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 			return take_own_label(bprm, &bearer, slot, &candidate.key) ? -EPERM : 0;
 		/* `inherit`: the child keeps this label, whatever the file is */
 		candidate.key = (struct subject_key){};
-		if (set_pending(bearer.slot, bearer.slot, &candidate.key))
-			return -EPERM;
-		return 0;
+		return set_pending(bearer.slot, bearer.slot, &candidate.key) ? -EPERM : 0;
 	}
+	invited = take_invitation();
+	unit = invited;
+	if (!unit && !is_executor(place.dentry))
+		unit = slot_by_unit(bpf_get_current_task_btf());
+	if (unit)
+		return start(bprm, unit, invited, &candidate, &bearer, &place) ? -EPERM : 0;
 	if (!slot)
 		return 0;
 	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;

@@ -98,6 +98,7 @@ typedef _Bool bool;
 /* include/uapi/linux/sched.h, include/linux/binfmts.h */
 #define CLONE_THREAD 0x00010000
 #define PF_IO_WORKER 0x00000010
+#define PF_FORKNOEXEC 0x00000040
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
 /* include/linux/socket.h, include/uapi/linux/in.h */
@@ -321,6 +322,20 @@ struct fs_struct {
 	struct path root;
 };
 
+/* include/linux/kernfs.h, cgroup-defs.h */
+struct kernfs_node {
+	struct kernfs_node *parent;
+	const char *name;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp; /* in the unified hierarchy */
+};
+
 /* arch/x86/include/asm/thread_info.h */
 struct thread_info {
 	__u32 status;
@@ -343,6 +358,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	struct css_set *cgroups;
 	struct hlist_node pid_links[PIDTYPE_MAX];
 	const struct cred *real_cred;
 	const struct cred *cred;

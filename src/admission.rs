@@ -122,7 +122,8 @@ impl Inputs {
             .iter()
             .filter(|(id, summary)| {
                 let paths = |path: &str| summary.executables.contains(path);
-                claimed.is_rival_of(&self.name, (id, &summary.file), paths)
+                let other = (id.as_str(), summary.file.as_str(), summary.unit.as_deref());
+                claimed.is_rival_of(&self.name, other, paths)
             })
             .collect()
     }
@@ -211,6 +212,9 @@ pub struct AdmittedSummary {
     /// The artifact file's name, without directories.
     pub file: String,
     pub executables: BTreeSet<String>,
+    /// Its executables are its own in this unit only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
 }
 
 /// What this node can enforce at present.
@@ -232,6 +236,8 @@ pub struct Decision {
     pub events: Vec<Event>,
     /// Executables that run for nobody unless this artifact admits them; none that the scope excludes.
     pub claims: Vec<String>,
+    /// Instead of them, the unit whose processes do not run.
+    pub unit: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -275,6 +281,9 @@ pub struct Effective {
     /// `sha256:` and 64 hex digits.
     pub digest: String,
     pub executables: Vec<BoundExecutable>,
+    /// Every process of this unit is a subject, and the executables are its own there only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<String>,
     pub capabilities: Vec<EffectiveCapability>,
     /// The optional capabilities that the scope took away, as sentences.
     pub narrowed: Vec<String>,
@@ -521,6 +530,7 @@ justification = "keeps its state"
         let mut inputs = inputs(&artifact());
         let executables = BTreeSet::from(["/usr/bin/other".to_owned()]);
         let summary = AdmittedSummary {
+            unit: None,
             file: "other.toml".to_owned(),
             executables,
         };

@@ -36,6 +36,8 @@ pub enum Request {
     },
     /// End a revocation: the program may run outside again.
     Forget { id: String },
+    /// Hold the next program of the process that asks to an artifact.
+    Run { id: String },
     /// Read the policies directories again.
     Rescan,
     /// Answer once the file of this name in /etc/cartouche/policies.d, with this content, has its

@@ -197,9 +197,11 @@ stable_words! {
         // ERR_CART_DUPLICATE_ARTIFACT
         DuplicateId = "duplicate-id",
         DuplicateExecutable = "duplicate-executable",
+        DuplicateUnit = "duplicate-unit",
 
         // ERR_CART_OVER_SCOPED
         ExecutableOutOfScope = "executable-out-of-scope",
+        UnitOutOfScope = "unit-out-of-scope",
         CapabilityOutOfScope = "capability-out-of-scope",
         /// No scope can grant it.
         NeverGrantable = "never-grantable",

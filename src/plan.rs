@@ -588,6 +588,7 @@ mod tests {
                     capability: capability.into(),
                 })
                 .collect(),
+            unit: None,
             narrowed: Vec::new(),
         }
     }

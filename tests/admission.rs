@@ -115,6 +115,7 @@ fn executables() -> Vec<ExecutableFacts> {
 /// A node that enforces what this build can, with one artifact admitted.
 fn inputs(name: &str, document: &[u8]) -> Inputs {
     let taken = AdmittedSummary {
+        unit: None,
         file: "taken.toml".to_owned(),
         executables: BTreeSet::from(["/usr/bin/taken".to_owned()]),
     };
@@ -587,6 +588,7 @@ fn an_update_under_the_same_file_name_replaces_itself() {
     let mut inputs = inputs("example.toml", example().as_bytes());
     let executables = BTreeSet::from(["/usr/bin/example".to_owned()]);
     let itself = AdmittedSummary {
+        unit: None,
         file: "example.toml".to_owned(),
         executables,
     };
@@ -755,6 +757,7 @@ fn every_input_that_changes_the_decision_changes_a_hash() {
         |i| {
             let executables = BTreeSet::from(["/usr/bin/example".to_owned()]);
             let rival = AdmittedSummary {
+                unit: None,
                 file: "rival.toml".to_owned(),
                 executables,
             };
@@ -776,6 +779,7 @@ fn the_record_of_a_decision_does_not_grow_with_the_node() {
     for number in 0..1000 {
         let executables = BTreeSet::from([format!("/usr/bin/other-{number}")]);
         let summary = AdmittedSummary {
+            unit: None,
             file: format!("other-{number}.toml"),
             executables,
         };

@@ -5,9 +5,14 @@
 
 mod guest;
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::fd::AsFd;
+
 use cartouche::bpf::sys::{operation, reason};
-use cartouche::enforcer::{Mode, SlotState};
-use guest::{Program, Subject, USERS};
+use cartouche::enforcer::{Mode, SlotState, UnitRules};
+use guest::{Guest, Program, Subject, USERS};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 const LABEL: u32 = operation::OP_LABEL.0;
 
@@ -215,5 +220,197 @@ fn a_setuid_program_gains_uids_and_no_rights() {
         free.uid = 65534;
         assert_eq!(free.run(&format!("exec {program} set-groups"))[0], "ok");
         subject.may_not(&format!("chmod 0o755 {room}/mine"));
+    });
+}
+
+/// The cgroup of a unit as the system manager makes it, and its slices.
+fn cgroup(path: &str) -> String {
+    let path = format!("/sys/fs/cgroup/{path}");
+    fs::create_dir_all(&path).unwrap();
+    path
+}
+
+/// Holds a unit to a subject, with these programs as its own.
+fn hold_unit(guest: &Guest, name: &str, subject: &Subject, programs: &[&Program]) {
+    let kernel = guest.kernel.borrow();
+    let identities = programs.iter().map(|program| {
+        let file = fs::File::open(&program.path).unwrap();
+        (kernel.identify(&file).unwrap().0, subject.slot)
+    });
+    let rules = UnitRules {
+        units: BTreeMap::from([(name.to_owned(), subject.slot)]),
+        programs: identities.collect(),
+    };
+    kernel.hold_units(&rules).unwrap();
+}
+
+fn hold_no_unit(guest: &Guest) {
+    let kernel = guest.kernel.borrow();
+    kernel.hold_units(&UnitRules::default()).unwrap();
+}
+
+#[test]
+fn every_process_of_a_unit_is_a_subject() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let (yes, no) = (format!("{room}/yes"), format!("{room}/no"));
+        let program = guest.outsider();
+        let helper = guest.outsider();
+        let subject = guest.subject(&format!("fs:read {yes}\nprocess:exec {}", helper.path));
+        hold_unit(guest, "held.service", &subject, &[&program]);
+        let outsider = guest.outsider();
+        let started_in = |cgroup: &str, program: &Program, act: &str| {
+            outsider.run(&format!("join {cgroup}, become {} {act}", program.path))
+        };
+
+        for path in [
+            "system.slice/held.service",
+            "a.slice/a-b.slice/held.service",
+            "system.slice/held.service/inner/one",
+        ] {
+            let cgroup = cgroup(path);
+            for (act, expected) in [("open-read YES", "ok"), ("open-read NO", "EPERM")] {
+                let act = act.replace("YES", &yes).replace("NO", &no);
+                let lines = started_in(&cgroup, &program, &act);
+                assert_eq!(lines, ["ok", expected], "{path}: {act}");
+                // what the envelope lets it run may be the first, too
+                let lines = started_in(&cgroup, &helper, &act);
+                assert_eq!(lines, ["ok", expected], "{path}: {act}");
+            }
+            assert_eq!(started_in(&cgroup, &program, "is-secure"), ["ok", "ok"]);
+            assert_eq!(
+                started_in(&cgroup, &program, &format!("fork open-read {no}")),
+                ["ok", "EPERM"]
+            );
+            // nothing else is started there
+            assert_eq!(
+                started_in(&cgroup, &outsider, &format!("open-read {yes}")),
+                ["ok", "EPERM"]
+            );
+            let denials = subject.denials();
+            assert!(denials.iter().any(|denial| denial.object == outsider.path));
+        }
+        for path in [
+            "system.slice/other.service",
+            "system.slice/other.service/held.service",
+            "user.slice/user-1.slice/user@1.service/app.slice/held.service",
+        ] {
+            let cgroup = cgroup(path);
+            assert_eq!(
+                started_in(&cgroup, &program, &format!("open-read {no}")),
+                ["ok", "ok"],
+                "{path}"
+            );
+        }
+        // and outside of the unit the program is nobody's
+        program.may(&format!("open-read {no}"));
+        hold_no_unit(guest);
+        let cgroup = cgroup("system.slice/held.service");
+        assert_eq!(
+            started_in(&cgroup, &program, &format!("open-read {no}")),
+            ["ok", "ok"]
+        );
+    });
+}
+
+#[test]
+fn running_processes_of_a_unit_are_adopted() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let outsider = guest.outsider();
+        let cgroup = cgroup("system.slice/adopted.service");
+        let gate = format!("{room}/gate");
+        let mut running = outsider.spawn(&format!(
+            "join {cgroup}, up await {gate}, open-read {room}/no"
+        ));
+        assert_eq!((running.line(), running.line()), ("ok".into(), "up".into()));
+        let subject = guest.subject(&format!("fs:read {gate}"));
+        hold_unit(guest, "adopted.service", &subject, &[]);
+
+        let adopted = guest.kernel.borrow().adopt().unwrap();
+
+        assert_eq!(adopted, 1);
+        fs::write(&gate, "").unwrap();
+        assert_eq!(
+            (running.line(), running.line()),
+            ("ok".into(), "EPERM".into())
+        );
+        hold_no_unit(guest);
+    });
+}
+
+#[test]
+fn a_unit_without_an_artifact_in_force_starts_nothing() {
+    guest::run(|guest| {
+        let program = guest.outsider();
+        let subject = guest.subject("");
+        hold_unit(guest, "closed.service", &subject, &[&program]);
+        let cgroup = cgroup("system.slice/closed.service");
+        let act = format!("join {cgroup}, become {} exists /", program.path);
+
+        assert_eq!(program.run(&act), ["ok", "ok"]);
+        for state in [SlotState::Revoked, SlotState::Refused] {
+            subject.closes(state);
+            assert_eq!(program.run(&act), ["ok", "EPERM"]);
+        }
+        hold_no_unit(guest);
+    });
+}
+
+#[test]
+fn who_is_invited_becomes_a_subject_with_its_next_program() {
+    guest::run(|guest| {
+        let room = guest.files(&["yes", "no"]);
+        let (yes, no) = (format!("{room}/yes"), format!("{room}/no"));
+        let outsider = guest.outsider();
+        let other = guest.subject("");
+        let subject = guest.subject(&format!("fs:read {yes}"));
+        let gate = format!("{room}/gate");
+        let invited = |act: &str| {
+            let _ = fs::remove_file(&gate);
+            let mut process = outsider.spawn(&format!("up await {gate}, open-read {no}, {act}"));
+            assert_eq!(process.line(), "up");
+            let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
+            let process_fd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+            let kernel = guest.kernel.borrow();
+            assert!(kernel.invite(process_fd.as_fd(), subject.slot).unwrap());
+            assert_eq!(kernel.slot_of(process_fd.as_fd()).unwrap(), 0);
+            fs::write(&gate, "").unwrap();
+            // it is outside until it runs something
+            assert_eq!((process.line(), process.line()), ("ok".into(), "ok".into()));
+            let mut lines = Vec::new();
+            loop {
+                match process.line() {
+                    line if line.is_empty() => return lines,
+                    line => lines.push(line),
+                }
+            }
+        };
+        let path = &outsider.path;
+
+        assert_eq!(invited(&format!("become {path} open-read {yes}")), ["ok"]);
+        assert_eq!(invited(&format!("become {path} open-read {no}")), ["EPERM"]);
+        assert_eq!(
+            invited(&format!("thread-become {path} open-read {no}")),
+            ["EPERM"]
+        );
+        // a child that runs something was not invited
+        assert_eq!(
+            invited(&format!("exec {path} open-read {no}")),
+            ["ok", "ok"]
+        );
+        // nobody takes another artifact's program along
+        assert_eq!(
+            invited(&format!("become {} exists /", other.path)),
+            ["EPERM"]
+        );
+        // who is a subject stays one
+        let mut running = other.spawn("up await /no");
+        assert_eq!(running.line(), "up");
+        let pid = Pid::from_raw(running.pid().cast_signed()).unwrap();
+        let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let kernel = guest.kernel.borrow();
+        assert!(!kernel.invite(process.as_fd(), subject.slot).unwrap());
+        assert_eq!(kernel.slot_of(process.as_fd()).unwrap(), other.slot);
     });
 }

@@ -11,7 +11,7 @@ use super::{
 use crate::artifact::ceiling::Ceiling;
 use crate::artifact::draft::{Claimed, Draft};
 use crate::artifact::problem::{Place, Problem, Problems};
-use crate::artifact::{protected, signature};
+use crate::artifact::{protected, signature, unit};
 use crate::event::{Code, Detail, ErrorCode, Event, Outcome};
 
 /// Where the gate closed.
@@ -28,21 +28,24 @@ type Step<T = ()> = Result<T, Closed>;
 type Placed = (Place, EffectiveCapability);
 
 pub(super) fn decide(inputs: &Inputs) -> Decision {
-    let Claimed { id, paths, .. } = Claimed::of(&inputs.document);
+    let Claimed {
+        id, paths, unit, ..
+    } = Claimed::of(&inputs.document);
     let mut gate = Gate::new(inputs, id);
     gate.submit();
     let verdict = match gate.run() {
         Ok(effective) => Verdict::Admitted(effective),
         Err(closed) => gate.reject(closed),
     };
-    // A unit cannot be told apart before it can be enforced, so claims hold everywhere.
     let claims = paths
         .into_iter()
-        .filter(|path| gate.ceiling.allows_executable(path, false));
+        .filter(|path| unit.is_none() && gate.ceiling.allows_executable(path, false))
+        .collect();
     Decision {
         verdict,
         id: gate.id,
-        claims: claims.collect(),
+        claims,
+        unit,
         events: gate.events,
     }
 }
@@ -94,6 +97,7 @@ impl<'i> Gate<'i> {
             description: draft.description,
             digest,
             executables,
+            unit: draft.unit,
             capabilities: capabilities
                 .into_iter()
                 .map(|(_, capability)| capability)
@@ -338,8 +342,17 @@ impl<'i> Gate<'i> {
                 );
                 refuse(draft.id_place, Detail::DuplicateId, message);
             }
+            if draft.unit.is_some() && draft.unit == other.unit {
+                let message = format!(
+                    "the unit {:?} is that of {id:?} of {:?}, which is admitted",
+                    other.unit.as_deref().unwrap_or_default(),
+                    other.file
+                );
+                refuse(draft.id_place, Detail::DuplicateUnit, message);
+            }
             for executable in &draft.executables {
-                if other.executables.contains(&executable.path) {
+                let everywhere = draft.unit.is_none() && other.unit.is_none();
+                if everywhere && other.executables.contains(&executable.path) {
                     let message = format!(
                         "{:?} belongs to {id:?} of {:?}, which is admitted",
                         executable.path, other.file
@@ -352,6 +365,7 @@ impl<'i> Gate<'i> {
             let mut facts = self.inputs.executables.iter();
             let facts = facts.find(|facts| facts.path == executable.path);
             if let Some(id) = facts.and_then(|facts| facts.taken_by.as_ref())
+                && draft.unit.is_none()
                 && !self
                     .inputs
                     .admitted
@@ -387,6 +401,12 @@ impl<'i> Gate<'i> {
         let mut refuse = |place: Place, detail: Detail, message: String| {
             problems.push(Problem::new(place, ErrorCode::OverScoped, detail, message));
         };
+        if let Some(unit) = draft.unit.as_ref().filter(|unit| unit::is_excluded(unit)) {
+            let message = format!(
+                "no artifact holds the unit {unit:?}: without it the machine cannot be administered"
+            );
+            refuse(draft.id_place, Detail::UnitOutOfScope, message);
+        }
         for executable in &draft.executables {
             if !self
                 .ceiling

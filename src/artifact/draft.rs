@@ -11,7 +11,7 @@ pub use super::file::schema;
 use super::pattern::{Pattern, PatternKind};
 use super::problem::{Place, Problems};
 use super::reader::Reader;
-use super::{digest, is_id};
+use super::{digest, is_id, unit};
 use crate::event::{Detail, ErrorCode, stable_words};
 
 /// The versions of the format that this build reads, oldest first.
@@ -164,6 +164,9 @@ pub struct Claimed {
     pub id: Option<String>,
     /// The canonical executable paths, sorted. While the artifact is not admitted these programs do not run.
     pub paths: Vec<String>,
+    /// The unit that the artifact holds for: then its programs are its own there only, and while it is not
+    /// admitted the unit's processes do not run.
+    pub unit: Option<String>,
 }
 
 impl Claimed {
@@ -191,18 +194,26 @@ impl Claimed {
                 .filter(|id| is_id(id))
                 .map(str::to_owned),
             paths: paths.into_iter().collect(),
+            unit: artifact("unit")
+                .and_then(|unit| unit.get_ref().get("name")?.get_ref().as_str())
+                .filter(|name| unit::is_service(name) && !unit::is_excluded(name))
+                .map(str::to_owned),
         }
     }
 
     /// Whether this, in the file `name`, and an artifact in force can be in each other's way: by file, by
-    /// id, or by an executable of which `has` tells whether it is the other's.
+    /// id, by unit, or by an executable of which `has` tells whether it is the other's.
     pub fn is_rival_of(
         &self,
         name: &str,
-        (id, file): (&str, &str),
+        (id, file, other_unit): (&str, &str, Option<&str>),
         has: impl Fn(&str) -> bool,
     ) -> bool {
-        file == name || self.id.as_deref() == Some(id) || self.paths.iter().any(|path| has(path))
+        let same = match (self.unit.as_deref(), other_unit) {
+            (None, None) => self.paths.iter().any(|path| has(path)),
+            (own, other) => own == other,
+        };
+        file == name || self.id.as_deref() == Some(id) || same
     }
 }
 
@@ -447,10 +458,8 @@ justification = ""
     #[test]
     fn what_this_build_cannot_enforce_is_refused_and_not_ignored() {
         let measured = valid().replacen("sha256", "verify = \"measured\"\nsha256", 1);
-        let unit = valid().replacen("[[env", "[artifact.unit]\nname = \"x.service\"\n[[env", 1);
         let texts = [
             measured,
-            unit,
             with_capability(&format!(
                 "name = \"code:load\"\nfile = [{{ path = \"/x\", sha256 = \"{HASH}\" }}]"
             )),

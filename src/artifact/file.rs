@@ -12,7 +12,7 @@ use super::draft::{Executable, SCHEMA_VERSIONS, Verify};
 use super::entry::{Declared, Rights, check_sha256, exact_path};
 use super::problem::Place;
 use super::reader::{At, Table};
-use super::{digest, is_id, is_sha256, is_short_name, schema};
+use super::{digest, is_id, is_sha256, is_short_name, schema, unit};
 use crate::event::Detail;
 
 /// Most rules of an artifact, those of profiles not counted: all are compared with the scope, and
@@ -284,13 +284,19 @@ impl ExecutableTable {
 
 impl UnitTable {
     fn read(mut table: Table<'_, '_>) -> Option<Self> {
-        let name = table.required_string("name");
+        let name = table.required_string("name")?;
         table.finish();
-        let message = "[artifact.unit] cannot be enforced by this version of Cartouche; remove it";
-        table
-            .reader()
-            .invalid(&table.span, Detail::Unsupported, message);
-        Some(Self { name: name? })
+        if !unit::is_service(&name.value) {
+            let message = format!(
+                "{:?} is no service of the system manager; write NAME.service, an instance as \
+                 NAME@INSTANCE.service",
+                name.value
+            );
+            table
+                .reader()
+                .invalid(&name.span, Detail::BadValue, message);
+        }
+        Some(Self { name })
     }
 }
 

@@ -19,6 +19,7 @@ mod schema;
 pub mod scope;
 pub mod signature;
 pub mod socket;
+pub mod unit;
 
 /// Whether `text` can be an artifact's id: `[a-z0-9][a-z0-9._-]{0,62}`.
 pub fn is_id(text: &str) -> bool {

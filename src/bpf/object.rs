@@ -191,6 +191,14 @@ impl Object<sys::exec_bpf> {
         unsafe { std::ptr::write_volatile(&raw mut (*self.typed().bss).spared_tgid, tgid) };
     }
 
+    /// Whether the exec hook looks at the cgroup of who is outside.
+    pub fn look_for_units(&self, there_are: bool) {
+        // SAFETY: as in `identify`; a plain word that programs read.
+        unsafe {
+            std::ptr::write_volatile(&raw mut (*self.typed().bss).has_units, u32::from(there_are));
+        }
+    }
+
     /// Runs the adoption once and tells how many processes it has labelled since load.
     pub fn adopt(&self) -> Result<u64> {
         self.program("adopt")?.iterate()?;

@@ -43,6 +43,8 @@ plain!(
     holder,
     subject,
     subject_key,
+    unit_key,
+    unit_program_key,
     claim_key,
     claim,
     claim_name_key,

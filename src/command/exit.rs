@@ -69,6 +69,8 @@ pub enum Error {
         path: PathBuf,
         source: io::Error,
     },
+    /// A command did not start.
+    NotRun { program: PathBuf, source: io::Error },
     /// A file was not written.
     NotWritten { source: atomic_write::Error },
     /// A draft cannot be sealed.
@@ -131,7 +133,8 @@ impl Error {
             Self::NotFound { .. } | Self::NoDirectory { .. } => Exit::NotFound,
             Self::NotInstalled { .. } => Exit::NotRunning,
             Self::Unfit { .. } => Exit::Usage,
-            Self::NotWritten { .. }
+            Self::NotRun { .. }
+            | Self::NotWritten { .. }
             | Self::Site { .. }
             | Self::OtherAnswer
             | Self::Log { .. }
@@ -158,6 +161,10 @@ impl fmt::Display for Error {
             Self::File { doing, path, .. } => {
                 write!(f, "The file {path:?} could not be {doing}")
             }
+            Self::NotRun { program, .. } => write!(
+                f,
+                "The command {program:?} was not run; \"cartouche denials\" tells whether it was refused"
+            ),
             Self::NotWritten { .. } if self.exit() == Exit::NotPermitted => f.write_str(
                 "The file was not written, because only root may write there; run the command as root",
             ),
@@ -191,7 +198,7 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::File { source, .. } => Some(source),
+            Self::File { source, .. } | Self::NotRun { source, .. } => Some(source),
             Self::NotWritten { source } => Some(source),
             Self::Seal { source, .. } => Some(source),
             Self::Site { source } => Some(source),

@@ -93,7 +93,10 @@ fn head(listed: &Listed, effective: Option<&Effective>) -> String {
 }
 
 fn in_force(effective: &Effective, uses: &BTreeMap<String, u64>) -> String {
-    let mut text = String::from("\nPrograms\n");
+    let mut text = match &effective.unit {
+        Some(unit) => format!("\nEvery process of {}, and its programs\n", printable(unit)),
+        None => String::from("\nPrograms\n"),
+    };
     for executable in &effective.executables {
         let path = printable(&executable.path);
         text.push_str(&format!("  {path}  sha256:{}\n", executable.sha256));
@@ -188,6 +191,7 @@ mod tests {
                     capability: capability.into(),
                     origin: "profile:base".into(),
                 }],
+                unit: None,
                 narrowed: vec![],
             }),
             uses: BTreeMap::from([("fs:read /proc/**".into(), 3)]),

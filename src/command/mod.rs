@@ -12,6 +12,7 @@ mod mode;
 mod new;
 mod posture;
 mod program;
+mod run;
 mod seal;
 mod snapshot;
 mod status;
@@ -67,6 +68,7 @@ enum Command {
     Denials(denials::Args),
     Mode(mode::Args),
     Forget(forget::Args),
+    Run(run::Args),
     Posture(posture::Args),
     Audit(audit::Args),
 }
@@ -190,6 +192,7 @@ fn run(command: &Command, paths: &Paths) -> Result<Answer, Error> {
         Command::Denials(args) => denials::run(args, paths),
         Command::Mode(args) => mode::run(args, paths),
         Command::Forget(args) => forget::run(args, paths),
+        Command::Run(args) => run::run(args, paths),
         Command::Posture(_) => posture::run(paths),
         Command::Audit(args) => audit::run(args, paths),
     }

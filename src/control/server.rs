@@ -5,6 +5,7 @@
 use std::fs;
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::task::Poll;
@@ -15,6 +16,8 @@ use async_std::future::timeout;
 use async_std::os::unix::net::{UnixListener, UnixStream};
 use async_std::prelude::*;
 use futures_lite::future::poll_fn;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::{Request, Response, Why};
 
@@ -37,6 +40,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Call {
     pub request: Request,
+    /// The process that asks; absent if it is gone.
+    pub process: Option<OwnedFd>,
     answer: Sender<Response>,
 }
 
@@ -167,10 +172,11 @@ async fn converse(
     permitted: fn(u32) -> bool,
 ) -> io::Result<()> {
     let peer = rustix::net::sockopt::socket_peercred(&stream)?;
+    let process = process_of(&stream, peer.pid);
     // Read also what is not answered: closing over unread bytes would take the answer back.
     let request = async_std::io::timeout(PATIENCE, read_line(&mut stream)).await?;
     let response = if permitted(peer.uid.as_raw()) {
-        respond(&request, calls).await
+        respond(&request, process, calls).await
     } else {
         Response::refused(Why::NotPermitted, "Only root may ask the daemon")
     };
@@ -179,7 +185,16 @@ async fn converse(
     async_std::io::timeout(PATIENCE, stream.write_all(&line)).await
 }
 
-async fn respond(line: &[u8], calls: &Sender<Call>) -> Response {
+/// The process at the other end. Its number may be another's by now, but not while it holds its end open.
+fn process_of(stream: &UnixStream, pid: Pid) -> Option<OwnedFd> {
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let mut ends = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec::default();
+    rustix::event::poll(&mut ends, Some(&now)).ok()?;
+    (!ends[0].revents().contains(PollFlags::HUP)).then_some(process)
+}
+
+async fn respond(line: &[u8], process: Option<OwnedFd>, calls: &Sender<Call>) -> Response {
     let request: Request = match serde_json::from_slice(line) {
         Ok(request) => request,
         Err(error) => {
@@ -194,7 +209,12 @@ async fn respond(line: &[u8], calls: &Sender<Call>) -> Response {
         _ => ANSWER,
     };
     let (answer, answered): (_, Receiver<Response>) = bounded(1);
-    if calls.send(Call { request, answer }).await.is_err() {
+    let call = Call {
+        request,
+        process,
+        answer,
+    };
+    if calls.send(call).await.is_err() {
         return Response::refused(Why::Failed, "The daemon is ending");
     }
     match timeout(patience, answered.recv()).await {

@@ -3,14 +3,15 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use super::unit::{UnitRules, Units};
 use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
-use crate::bpf::sys;
+use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 
 /// Rounds of adoption before a fork storm is called one.
@@ -22,6 +23,9 @@ pub(super) struct Exec {
     claims: Table<sys::claim_key, sys::claim>,
     claim_names: Table<sys::claim_name_key, u32>,
     mirror: Table<u64, u32>,
+    /// By the descriptor of a process.
+    labels: Table<i32, sys::label>,
+    units: Units,
     /// Processes labelled by adoption since load, as last read.
     adopted: Cell<u64>,
 }
@@ -40,7 +44,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn key(&self) -> sys::subject_key {
+    pub(super) fn key(&self) -> sys::subject_key {
         sys::subject_key {
             ino: self.ino,
             dev: self.dev,
@@ -58,6 +62,8 @@ impl Exec {
             claims: Table::new(object.map("claims")?, "claims")?,
             claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
             mirror: Table::new(object.map("mirror")?, "mirror")?,
+            labels: Table::new(object.map("labels")?, "labels")?,
+            units: Units::new(&object)?,
             adopted: Cell::new(0),
             object,
         })
@@ -213,6 +219,41 @@ impl Exec {
             }
         }
         Err(Error::AdoptionDoesNotEnd)
+    }
+
+    /// Holds units and their executables, and no others.
+    pub(super) fn hold_units(&self, rules: &UnitRules) -> Result<(), Error> {
+        self.units.hold(&self.object, rules)
+    }
+
+    pub(super) fn units(&self) -> &Units {
+        &self.units
+    }
+
+    /// The slot of a running process, 0 if it is outside.
+    pub(super) fn slot_of(&self, process: BorrowedFd<'_>) -> Result<u32, Error> {
+        let label = self.labels.lookup(&process.as_raw_fd())?;
+        Ok(label.map_or(0, |label| label.slot))
+    }
+
+    /// Leads the next program of a process outside into a slot. False if the process is a subject.
+    pub(super) fn invite(&self, process: BorrowedFd<'_>, slot: u32) -> Result<bool, Error> {
+        if self.slot_of(process)? != 0 {
+            return Ok(false);
+        }
+        let label = sys::label {
+            invited: slot,
+            ..sys::label::zeroed()
+        };
+        let process = process.as_raw_fd();
+        match self.labels.write(&process, &label, Write::New) {
+            Err(error) if error.errno() == libc::EEXIST => {
+                // invited before, and nothing came of it
+                self.labels.write(&process, &label, Write::Replace)?;
+            }
+            written => written?,
+        }
+        Ok(true)
     }
 
     /// Running processes by slot.

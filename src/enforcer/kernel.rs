@@ -10,6 +10,7 @@ use super::file::FileRules;
 use super::ipc::Ipc;
 use super::network::Network;
 use super::privilege::Privilege;
+use super::unit::UnitRules;
 use super::{Enforcer, Error, Held, Hook, PIN_ROOT, PlanNumber, Uses, pins};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf;
@@ -373,6 +374,37 @@ impl Kernel {
     /// Running processes by slot.
     pub fn tasks(&self) -> Result<BTreeMap<u32, u32>, Error> {
         self.exec.tasks()
+    }
+
+    /// Holds units and their executables, and no others.
+    pub fn hold_units(&self, rules: &UnitRules) -> Result<(), Error> {
+        self.exec.hold_units(rules)
+    }
+
+    /// Whether a unit and its executables are held to a slot.
+    pub fn is_unit_of(
+        &self,
+        name: &str,
+        programs: &mut dyn Iterator<Item = Identity>,
+        slot: u32,
+    ) -> Result<bool, Error> {
+        let units = self.exec.units();
+        for identity in programs {
+            if !units.is_program(identity, slot)? {
+                return Ok(false);
+            }
+        }
+        Ok(units.slot_of(name)? == Some(slot))
+    }
+
+    /// The slot of a running process, 0 if it is outside.
+    pub fn slot_of(&self, process: BorrowedFd<'_>) -> Result<u32, Error> {
+        self.exec.slot_of(process)
+    }
+
+    /// Leads the next program of a process outside into a slot. False if the process is a subject.
+    pub fn invite(&self, process: BorrowedFd<'_>, slot: u32) -> Result<bool, Error> {
+        self.exec.invite(process, slot)
     }
 
     /// What the kernel counted for a slot.

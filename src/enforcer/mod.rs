@@ -9,6 +9,7 @@ mod network;
 mod pins;
 mod privilege;
 mod rule_hash;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -25,6 +26,7 @@ pub use exec::Identity;
 pub use kernel::{Kernel, Mode, SlotState, Totals};
 pub use network::DATAGRAM_PROGRAMS;
 pub use pins::{CGROUP_ROOT, PIN_ROOT};
+pub use unit::UnitRules;
 
 /// How often each rule of a plan allowed something since it came into force.
 pub type Uses = BTreeMap<u16, u64>;

@@ -50,12 +50,14 @@ impl Node {
             .filter(|(id, entry)| {
                 let executables = &entry.effective.executables;
                 let has = |path: &str| executables.iter().any(|own| own.path == path);
-                claimed.is_rival_of(name, (id, &entry.file), has)
+                let unit = entry.effective.unit.as_deref();
+                claimed.is_rival_of(name, (id, &entry.file, unit), has)
             })
             .map(|(id, entry)| {
                 let summary = AdmittedSummary {
                     file: entry.file.clone(),
                     executables: executable_paths(&entry.effective),
+                    unit: entry.effective.unit.clone(),
                 };
                 (id.clone(), summary)
             })
@@ -65,6 +67,7 @@ impl Node {
             AdmittedSummary {
                 file: String::new(),
                 executables: BTreeSet::from([super::canary::PROGRAM.to_owned()]),
+                unit: None,
             },
         );
         rivals
@@ -182,7 +185,8 @@ impl Node {
         self.after_commit(id, slot, number, plan, entry, identities)
     }
 
-    /// Binds and claims the executables of an artifact.
+    /// Binds and claims the executables of an artifact; those of a unit only stay write-protected, as they
+    /// are since their examination, and others run them freely.
     fn bind_all(
         &self,
         slot: u32,
@@ -195,6 +199,9 @@ impl Node {
             Some(holder) => own.contains(holder) || !self.live.contains_key(holder),
             None => false,
         };
+        if entry.effective.unit.is_some() {
+            return Ok(());
+        }
         for executable in &entry.effective.executables {
             let Some(identity) = identities.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
@@ -249,7 +256,11 @@ impl Node {
         if let Some(old) = self.live.insert(id.to_owned(), live) {
             self.retire(id, &old, old_plan);
         }
+        let has_unit = entry.effective.unit.is_some();
         self.registry.insert(id, entry);
+        if has_unit {
+            self.settle_units();
+        }
         self.read_back(id);
         Ok(())
     }
@@ -271,7 +282,7 @@ impl Node {
         let mut identities = BTreeMap::new();
         for bound in &entry.effective.executables {
             let paths = [bound.path.clone()];
-            let examined = self.examine(id, &paths);
+            let examined = self.examine(id, &paths, entry.effective.unit.is_some());
             let own = BTreeSet::from([id.to_owned()]);
             let facts = self.facts(&own, &bound.path, examined.get(&bound.path));
             let same = facts.problem.is_none()

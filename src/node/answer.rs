@@ -1,6 +1,7 @@
 //! Answers to the control socket.
 
 use std::collections::BTreeMap;
+use std::os::fd::AsFd;
 
 use crate::control::{Call, Inspected, Listed, Request, Response, Standing, Status, Verdict, Why};
 
@@ -11,6 +12,13 @@ use super::{Node, now_unix};
 impl Node {
     /// Answers a call, or keeps it until what it waits for has happened. Whether anything changed.
     pub fn answer(&mut self, call: Call) -> bool {
+        if self.is_subject(&call) {
+            call.answer(Response::refused(
+                Why::NotPermitted,
+                "What is held to an artifact asks nothing of Cartouche",
+            ));
+            return false;
+        }
         let (response, changed) = match &call.request {
             Request::Status => (self.status(), false),
             Request::List => {
@@ -25,6 +33,7 @@ impl Node {
                 for_seconds,
             } => (self.set_mode(&id.clone(), *mode, *for_seconds), true),
             Request::Forget { id } => (self.forget(&id.clone()), true),
+            Request::Run { id } => (self.invite(&id.clone(), &call), false),
             Request::Rescan => {
                 self.reread_site();
                 let message = "The policies directories were read again.".to_owned();
@@ -42,6 +51,13 @@ impl Node {
             response
         });
         changed
+    }
+
+    /// Whether the process that asks is a subject, or is not there to be looked at.
+    fn is_subject(&self, call: &Call) -> bool {
+        call.process
+            .as_ref()
+            .is_none_or(|process| !matches!(self.kernel.slot_of(process.as_fd()), Ok(0)))
     }
 
     /// What is done, and whether a restart will know it.

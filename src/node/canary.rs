@@ -93,6 +93,7 @@ impl Node {
                 sha256: String::new(),
                 script: false,
             }],
+            unit: None,
             capabilities,
             narrowed: Vec::new(),
         };

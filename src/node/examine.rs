@@ -26,6 +26,7 @@ impl Node {
         &mut self,
         slot_name: &str,
         paths: &[String],
+        has_unit: bool,
     ) -> BTreeMap<String, Examined> {
         let mut examined = BTreeMap::new();
         for path in paths {
@@ -33,7 +34,7 @@ impl Node {
                 .site
                 .scope
                 .ceiling(None, &self.site.profiles)
-                .allows_executable(path, false);
+                .allows_executable(path, has_unit);
             let Ok(Some(opened)) = executable::open(path) else {
                 continue;
             };
@@ -121,7 +122,7 @@ impl Node {
             problem,
             taken_by: self
                 .owner(&examined.identity)
-                .filter(|id| !own.contains(*id))
+                .filter(|id| !own.contains(*id) && !self.has_unit(id))
                 .map(str::to_owned),
         }
     }
@@ -141,6 +142,12 @@ impl Node {
             .map(|(id, _)| id.clone())
             .chain([id.to_owned()])
             .collect()
+    }
+
+    /// Whether an artifact holds for one unit only.
+    fn has_unit(&self, id: &str) -> bool {
+        let entry = self.registry.artifacts.get(id);
+        entry.is_some_and(|entry| entry.effective.unit.is_some())
     }
 
     /// The artifact in force that a file belongs to, under whatever path.

@@ -11,6 +11,7 @@ mod reconcile;
 mod retire;
 mod revoke;
 mod runtime;
+mod unit;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -100,6 +101,8 @@ struct FileVerdict {
     claimable: BTreeSet<String>,
     /// The claims that it holds of these; another may have been first.
     claims: BTreeSet<(u32, String)>,
+    /// The unit whose processes do not run for its sake, while it is not admitted.
+    unit: Option<String>,
     /// Whether it is TOML at all.
     parsable: bool,
 }
@@ -309,6 +312,7 @@ impl Node {
                 );
             }
         }
+        self.settle_units();
         self.adopt();
     }
 

@@ -26,7 +26,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 14] = [
+const UNMEDIATED: [&str; 13] = [
     "access",
     "descriptors-held-after-revocation",
     "executable-stack",
@@ -39,7 +39,6 @@ const UNMEDIATED: [&str; 14] = [
     "securebits",
     "stat",
     "system-v-ipc",
-    "units",
     "xattr-read",
 ];
 
@@ -166,10 +165,14 @@ impl Node {
         let (Some(live), Some(entry)) = (self.live.get(id), self.registry.artifacts.get(id)) else {
             return Ok(None);
         };
-        for identity in live.identities.values() {
+        let everywhere = entry.effective.unit.is_none();
+        for identity in live.identities.values().filter(|_| everywhere) {
             if !self.kernel.is_bound(identity, live.slot)? {
                 return Ok(None);
             }
+        }
+        if !self.holds_unit(id)? {
+            return Ok(None);
         }
         for (dev, path) in &entry.claims {
             if !self.kernel.is_claimed(*dev, path, live.slot)? {

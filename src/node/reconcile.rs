@@ -68,6 +68,7 @@ impl Node {
             changed |= self.revoke_file(&file, None);
         }
         if changed {
+            self.settle_units();
             self.adopt();
             self.unsaved = true;
         }
@@ -165,7 +166,7 @@ impl Node {
         let document = file.document.as_ref().unwrap_or(&empty);
         let claimed = Claimed::of(document);
         let slot_name = claimed.id.clone().unwrap_or_else(|| format!("file:{name}"));
-        let examined = self.examine(&slot_name, &claimed.paths);
+        let examined = self.examine(&slot_name, &claimed.paths, claimed.unit.is_some());
         let own = self.making_way(&slot_name, name, vanished);
         let facts = claimed
             .paths
@@ -218,6 +219,7 @@ impl Node {
             _ => decision.claims.into_iter().collect(),
         };
         let claims = self.claim_for_file(name, &claimable);
+        let verdict_standing = verdict.standing;
         self.files.insert(
             name.to_owned(),
             FileVerdict {
@@ -227,6 +229,10 @@ impl Node {
                 executables: claimed.paths.into_iter().collect(),
                 claimable,
                 claims,
+                unit: match verdict_standing {
+                    Standing::Admitted => None,
+                    _ => decision.unit,
+                },
                 parsable: claimed.parsable,
             },
         );

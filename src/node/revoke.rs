@@ -75,9 +75,10 @@ impl Node {
             .filter(|other| !other.revoked)
             .flat_map(|other| executable_paths(&other.effective))
             .collect();
+        let everywhere = entry.effective.unit.is_none();
         for path in executable_paths(&entry.effective) {
             let path = &path;
-            if taken.contains(path) {
+            if taken.contains(path) || !everywhere {
                 continue;
             }
             let dev = self.device_now(path);
@@ -218,6 +219,7 @@ impl Node {
             self.unclaim(*dev, path, slot)?;
         }
         self.registry.artifacts.remove(id);
+        self.settle_units();
         Ok(())
     }
 

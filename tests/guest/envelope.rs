@@ -48,6 +48,7 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
             script: false,
         }],
         capabilities: capabilities.collect(),
+        unit: None,
         narrowed: Vec::new(),
     };
     let loaders = match executable::examine(executable).found {
