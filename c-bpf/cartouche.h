@@ -36,6 +36,10 @@
 #define ID_MAX 64
 /* Bytes of a systemd unit's name, with its NUL; UNIT_NAME_MAX of systemd. */
 #define UNIT_NAME_MAX 256
+/* Maps and programs of Cartouche, of two generations. */
+#define GUARDED_MAX 1024
+/* What the names of the inner maps of plans begin with; user space names them. */
+#define INNER_MAP_PREFIX "cartouche_"
 /* Records one slot may put into the ring in one second; the rest is counted. */
 #define EVENT_BUDGET 256
 #define RING_BYTES (2 * 1024 * 1024)
@@ -77,6 +81,34 @@ struct unit_program_key {
 	struct subject_key file;
 	__u32 slot;
 	__u32 pad;
+};
+
+/* What is guarded. One entry; written by the daemon. */
+struct guarded {
+	__u64 pins_ino; /* the directory of pins */
+	__u32 pins_dev;
+	__u32 namespace;  /* inum of the mount namespace of PID 1 */
+	__u64 start_time; /* of the daemon */
+	__u32 tgid;	  /* of the daemon; 0: none */
+	__u32 slot;	  /* on behalf of which refusals are told */
+	__u32 on;
+	__u32 pad;
+};
+
+enum guarded_kind {
+	GUARDED_MAP = 0,
+	GUARDED_PROGRAM = 1,
+};
+
+struct guarded_id {
+	__u32 kind; /* enum guarded_kind */
+	__u32 id;
+};
+
+/* A program by where it lies, whichever file that is. */
+struct keeper_key {
+	struct subject_key directory;
+	__u8 name[64]; /* NUL-padded, cut */
 };
 
 struct claim_key {
@@ -282,7 +314,8 @@ enum operation {
 	OP_PINNED = 28,	 /* writing an admitted executable */
 	OP_MOVE = 29,	 /* a rename or link that would widen */
 	OP_FORK = 30,
-	OPERATIONS = 31,
+	OP_GUARD = 31, /* something of Cartouche's own, by a task outside */
+	OPERATIONS = 32,
 };
 
 /* Why, beyond "no rule". */
@@ -300,6 +333,7 @@ enum reason {
 	REASON_UNSAFE = 10,	 /* traced by or sharing with a subject */
 	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
 	REASON_NO_ARTIFACT = 12, /* should take its own artifact's label, and has none */
+	REASON_GUARDED = 13,	 /* Cartouche's own, and nobody's to touch */
 };
 
 enum object_kind {

@@ -6,6 +6,7 @@
  * subject is refused.
  */
 #include "grant.bpf.h"
+#include "guard.bpf.h"
 #include "process.bpf.h"
 #include "rule.bpf.h"
 #include "unix.bpf.h"
@@ -111,7 +112,7 @@ int BPF_PROG(task_kill, struct task_struct *target, void *info, int signal)
 	struct bearer bearer;
 
 	if (!subject(&bearer))
-		return 0;
+		return guard_signal(target, signal) ? -EPERM : 0;
 	if (may_send_signals(&bearer, target))
 		return 0;
 	return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;
@@ -124,7 +125,7 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 	struct bearer bearer;
 
 	if (!subject(&bearer))
-		return 0;
+		return (mode & PTRACE_MODE_ATTACH) && guard_process(child) ? -EPERM : 0;
 	/* what is read of one's own, such as /proc/PID/maps, is no tracing */
 	if (may_act_on(&bearer, child, OP_TRACE,
 		       !(mode & PTRACE_MODE_ATTACH) || (bearer.flags & PLAN_CODE_GENERATE)))
@@ -155,7 +156,7 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 		struct bearer bearer;                                                              \
                                                                                                    \
 		if (!subject(&bearer))                                                             \
-			return 0;                                                                  \
+			return guard_process(target) ? -EPERM : 0;                                 \
 		if (may_send_signals(&bearer, target))                                             \
 			return 0;                                                                  \
 		return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;             \

@@ -28,6 +28,7 @@ typedef _Bool bool;
 #define DEVPTS_SUPER_MAGIC 0x1cd1
 #define SOCKFS_MAGIC 0x534f434b
 #define PIPEFS_MAGIC 0x50495045
+#define BPF_FS_MAGIC 0xcafe4a11
 #define ANON_INODE_FS_MAGIC 0x09041934
 /* include/uapi/asm-generic/fcntl.h */
 #define O_TMPFILE_BIT 020000000
@@ -123,7 +124,10 @@ typedef _Bool bool;
 #define CAP_OPT_NOAUDIT 2
 #define PTRACE_MODE_ATTACH 0x02
 #define PTRACE_MODE_NOAUDIT 0x04
+#define SIGHUP 1
 #define SIGKILL 9
+#define SIGCHLD 17
+#define SIGCONT 18
 /* include/uapi/linux/capability.h */
 #define CAP_SYS_MODULE 16
 #define CAP_SYS_RAWIO 17
@@ -247,7 +251,31 @@ struct vfsmount {
 	struct super_block *mnt_sb;
 };
 
-struct mnt_namespace;
+struct ns_common {
+	unsigned int inum;
+};
+
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+/* include/linux/bpf.h */
+struct bpf_map {
+	__u32 id;
+	char name[16]; /* BPF_OBJ_NAME_LEN */
+};
+
+struct bpf_prog_aux {
+	__u32 id;
+};
+
+struct bpf_prog {
+	struct bpf_prog_aux *aux;
+};
+
+struct bpf_link {
+	struct bpf_prog *prog;
+};
 
 /* fs/mount.h */
 struct mount {
@@ -276,6 +304,7 @@ struct file {
 	unsigned int f_flags;
 	unsigned int f_mode;
 	struct fown_struct *f_owner;
+	void *private_data;
 };
 
 struct fdtable {

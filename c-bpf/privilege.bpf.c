@@ -6,6 +6,7 @@
  */
 #include "compat.bpf.h"
 #include "grant.bpf.h"
+#include "guard.bpf.h"
 #include "report.bpf.h"
 
 /* With one of these a task could leave any envelope; admission refuses them too (kcap.rs). */
@@ -66,14 +67,8 @@ static __always_inline int judge_power(__u32 operation)
  * fsopen, fsmount, open_tree, mount_setattr and setns have no hook: `capable` refuses them. chroot
  * has one, and needs none: paths are seen from the root of the mount namespace.
  */
-REFUSED_HOOK(sb_mount, OP_MOUNT)
-REFUSED_HOOK(sb_umount, OP_MOUNT)
 REFUSED_HOOK(sb_remount, OP_MOUNT)
 REFUSED_HOOK(sb_pivotroot, OP_MOUNT)
-REFUSED_HOOK(move_mount, OP_MOUNT)
-REFUSED_HOOK(bpf, OP_BPF)
-REFUSED_HOOK(bpf_map, OP_BPF)
-REFUSED_HOOK(bpf_prog, OP_BPF)
 REFUSED_HOOK(kernel_read_file, OP_MODULE)
 REFUSED_HOOK(kernel_load_data, OP_MODULE)
 REFUSED_HOOK(kernel_module_request, OP_MODULE)
@@ -86,6 +81,34 @@ POWER_HOOK(perf_event_open, OP_PERF)
 POWER_HOOK(key_alloc, OP_KEYRING)
 POWER_HOOK(key_permission, OP_KEYRING)
 POWER_HOOK(uring_sqpoll, OP_IO_URING)
+
+SEC("lsm/sb_mount")
+int BPF_PROG(sb_mount, const char *device, const struct path *path)
+{
+	struct location where = location_of(path);
+
+	if (guard_mount(where.dentry, where.mount))
+		return -EPERM;
+	return refuse_flatly(OP_MOUNT) ? -EPERM : 0;
+}
+
+SEC("lsm/move_mount")
+int BPF_PROG(move_mount, const struct path *from, const struct path *to)
+{
+	struct location where = location_of(to);
+
+	if (guard_mount(where.dentry, where.mount))
+		return -EPERM;
+	return refuse_flatly(OP_MOUNT) ? -EPERM : 0;
+}
+
+SEC("lsm/sb_umount")
+int BPF_PROG(sb_umount, struct vfsmount *mount)
+{
+	if (guard_mount((__u64)BPF_CORE_READ(mount, mnt_root), address_of(mount)))
+		return -EPERM;
+	return refuse_flatly(OP_MOUNT) ? -EPERM : 0;
+}
 
 /* arch/x86/entry/syscalls/syscall_64.tbl */
 #define NR_WRITE 1

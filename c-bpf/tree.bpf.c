@@ -3,6 +3,7 @@
  * Domain file: what changes the tree of names: making, removing, linking, moving.
  */
 #include "claim.bpf.h"
+#include "guard.bpf.h"
 #include "rule.bpf.h"
 
 SEC("lsm/path_mknod")
@@ -51,7 +52,7 @@ SEC("lsm/path_unlink")
 int BPF_PROG(path_unlink, const struct path *dir, struct dentry *dentry)
 {
 	if (outside())
-		return 0;
+		return guard_name(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt)) ? -EPERM : 0;
 	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE))
 		       ? -EPERM
 		       : 0;
@@ -61,7 +62,7 @@ SEC("lsm/path_rmdir")
 int BPF_PROG(path_rmdir, const struct path *dir, struct dentry *dentry)
 {
 	if (outside())
-		return 0;
+		return guard_name(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt)) ? -EPERM : 0;
 	return judge_at(address_of(dentry), (__u64)BPF_CORE_READ(dir, mnt), BIT(RIGHT_DELETE))
 		       ? -EPERM
 		       : 0;
@@ -128,7 +129,11 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 	struct place from, to;
 
 	if (!subject(&bearer))
-		return 0;
+		return guard_name(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt)) ||
+				       guard_name(address_of(new_dentry),
+						  (__u64)BPF_CORE_READ(new_dir, mnt))
+			       ? -EPERM
+			       : 0;
 	from = place_of(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt),
 			BIT(RIGHT_DELETE));
 	to = place_of(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt),

@@ -33,6 +33,17 @@ stable_words! {
 }
 
 stable_words! {
+    /// Whether Cartouche keeps others from its own pins, maps and daemon.
+    #[derive(schemars::JsonSchema)]
+    Guard {
+        /// Root outside any artifact is refused them too; only PID 1 is not.
+        On = "on",
+        /// Only subjects are.
+        Off = "off",
+    }
+}
+
+stable_words! {
     /// Whether what no envelope declares is refused.
     #[derive(schemars::JsonSchema)]
     Mode {
@@ -48,6 +59,7 @@ stable_words! {
 pub struct Config {
     pub gate: Gate,
     pub mode: Mode,
+    pub guard: Guard,
     pub require: Require,
     pub audit: AuditConfig,
 }
@@ -75,6 +87,7 @@ impl Default for Config {
         Self {
             gate: Gate::FailClosed,
             mode: Mode::Enforce,
+            guard: Guard::On,
             require: Require::default(),
             audit: AuditConfig {
                 syslog: true,
@@ -314,7 +327,6 @@ mod tests {
         for (text, key) in [
             ("managed = [\"/opt/**\"]", "managed"),
             ("on_revoke = \"kill\"", "on_revoke"),
-            ("guard = false", "guard"),
             (
                 "[admission]\nrequire_signature = true",
                 "admission.require_signature",

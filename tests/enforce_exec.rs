@@ -33,7 +33,7 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 }
 
 /// The hooks that each domain owns by the design, on the newest kernel.
-const HOOKS: [(&str, &str); 5] = [
+const HOOKS: [(&str, &str); 6] = [
     (
         "exec",
         "bprm_check_security bprm_committing_creds bprm_creds_for_exec file_mprotect \
@@ -60,11 +60,11 @@ const HOOKS: [(&str, &str); 5] = [
     ),
     (
         "privilege",
-        "bpf bpf_map bpf_prog capable inode_init_security_anon kernel_load_data \
-         kernel_module_request kernel_read_file key_alloc key_permission move_mount \
+        "capable inode_init_security_anon kernel_load_data kernel_module_request kernel_read_file key_alloc key_permission move_mount \
          perf_event_open sb_mount sb_pivotroot sb_remount sb_umount uring_cmd \
          uring_override_creds uring_sqpoll userns_create",
     ),
+    ("guard", "bpf bpf_map bpf_prog"),
 ];
 
 /// Those that came after 6.1.

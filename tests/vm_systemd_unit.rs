@@ -103,12 +103,57 @@ fn a_killed_daemon_is_started_again() {
     in_a_guest!();
     let pid = succeeds("systemctl show -P MainPID cartouched.service");
 
-    succeeds(&format!("kill -9 {pid}"));
+    succeeds("systemctl kill --kill-whom=main --signal=KILL cartouched.service");
 
     eventually(&format!(
         "test $(systemctl show -P MainPID cartouched.service) -ne {} && cartouche posture",
         pid.trim()
     ));
+}
+
+#[test]
+fn root_outside_is_kept_from_what_is_the_daemon_s_own() {
+    in_a_guest!();
+    eventually("cartouche posture");
+    let pid = succeeds("systemctl show -P MainPID cartouched.service");
+    let pid = pid.trim();
+
+    for line in [
+        format!("kill -KILL {pid}"),
+        format!("kill -STOP {pid}"),
+        "rm -r /sys/fs/bpf/cartouche".to_owned(),
+        "mv /sys/fs/bpf/cartouche /sys/fs/bpf/other".to_owned(),
+        "umount /sys/fs/bpf".to_owned(),
+        "mount -t tmpfs none /sys/fs/bpf".to_owned(),
+    ] {
+        assert_ne!(shell(&line).0, 0, "{line}");
+    }
+
+    succeeds(&format!(
+        "test $(systemctl show -P MainPID cartouched.service) -eq {pid}"
+    ));
+    eventually("journalctl _SYSTEMD_UNIT=cartouched.service | grep -q 'op=guard'");
+    let text = succeeds("cartouche posture");
+    assert!(text.starts_with("State          ENFORCE\n"), "{text}");
+    assert!(!text.contains("guard"), "{text}");
+    // who has nothing to do with it is left alone
+    succeeds("sleep 60 & kill -KILL $!");
+    succeeds("mkdir /sys/fs/bpf/mine && rmdir /sys/fs/bpf/mine");
+}
+
+#[test]
+fn without_the_guard_the_report_says_so() {
+    in_a_guest!();
+    succeeds("mkdir -p /etc/cartouche/cartouche.toml.d");
+    succeeds("echo 'guard = \"off\"' >/etc/cartouche/cartouche.toml.d/guard.toml");
+    succeeds("systemctl restart cartouched.service");
+
+    eventually("cartouche posture | grep -q guard");
+    let pid = succeeds("systemctl show -P MainPID cartouched.service");
+    succeeds(&format!("kill -KILL {pid}"));
+
+    succeeds("rm /etc/cartouche/cartouche.toml.d/guard.toml");
+    eventually("systemctl is-active cartouched.service");
 }
 
 #[test]

@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use super::btf::KernelTypes;
 use super::link::Link;
 use super::sys::{self, Plain};
+use super::table::shape;
 use super::{Error, Result, check};
 
 /// A skeleton that bpftool generated.
@@ -59,6 +60,7 @@ skeleton!(
     privilege_bpf__open_opts,
     privilege_bpf__destroy
 );
+skeleton!(guard_bpf, guard_bpf__open_opts, guard_bpf__destroy);
 
 /// A loaded object. Dropping it closes its descriptors; what is pinned stays in force.
 #[must_use = "dropping it closes the programs that are not pinned"]
@@ -75,6 +77,13 @@ pub enum Kind {
     Cgroup,
     /// Run on demand: iterators and syscall programs.
     OnDemand,
+}
+
+/// What the kernel calls a part of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Id {
+    Map(u32),
+    Program(u32),
 }
 
 /// A program of an object.
@@ -157,6 +166,31 @@ impl<S: Skeleton> Object<S> {
             })
     }
 
+    /// All its maps and programs, as the kernel calls them.
+    pub fn ids(&self) -> Result<Vec<Id>> {
+        let programs = self.programs();
+        let mut ids: Vec<Id> = programs
+            .iter()
+            .filter_map(Program::id)
+            .map(Id::Program)
+            .collect();
+        let mut last = std::ptr::null_mut();
+        loop {
+            // SAFETY: `last` is NULL or a map of this object.
+            last = unsafe { libbpf_sys::bpf_object__next_map(self.typed().object(), last) };
+            if last.is_null() {
+                return Ok(ids);
+            }
+            // SAFETY: a map of this object, and its descriptor is open while the object lives.
+            let fd = unsafe { libbpf_sys::bpf_map__fd(last) };
+            if fd >= 0 {
+                // SAFETY: as above; the borrow ends here.
+                let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+                ids.push(Id::Map(shape(fd, "of an object")?.id));
+            }
+        }
+    }
+
     /// A descriptor of one of its maps, our own copy.
     pub fn map(&self, name: &str) -> Result<OwnedFd> {
         let c_name = CString::new(name)?;
@@ -204,6 +238,14 @@ impl Object<sys::exec_bpf> {
         self.program("adopt")?.iterate()?;
         // SAFETY: as in `identify`.
         Ok(unsafe { std::ptr::read_volatile(&raw const (*self.typed().bss).adopted) })
+    }
+}
+
+impl Object<sys::guard_bpf> {
+    /// Makes this process the one that is guarded.
+    pub fn stand_guard(&self) -> Result<()> {
+        self.program("stand_guard")?.run(&mut 0_u32)?;
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 use std::ffi::CString;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::sys::Plain;
 use super::{Error, Result, check};
@@ -27,7 +27,7 @@ pub struct Table<K, V> {
 impl<K: Plain, V: Plain> Table<K, V> {
     /// A table over a descriptor. Fails if the map's key or value has another size.
     pub fn new(fd: OwnedFd, name: &'static str) -> Result<Self> {
-        let info = shape(&fd, name)?;
+        let info = shape(fd.as_fd(), name)?;
         if info.key_size as usize != size_of::<K>() || info.value_size as usize != size_of::<V>() {
             return Err(Error::new(
                 format!("use map {name}, which has another shape than this build"),
@@ -164,7 +164,7 @@ impl<K: Plain, V: Plain> Table<K, V> {
 }
 
 /// What the kernel knows of a map.
-pub(super) fn shape(fd: &OwnedFd, name: &str) -> Result<libbpf_sys::bpf_map_info> {
+pub(super) fn shape(fd: BorrowedFd<'_>, name: &str) -> Result<libbpf_sys::bpf_map_info> {
     let mut info = libbpf_sys::bpf_map_info::default();
     let mut size = size_of::<libbpf_sys::bpf_map_info>() as u32;
     // SAFETY: `info` and `size` outlive the call, and the size is its own.

@@ -2,7 +2,7 @@
 //! store, which a system call does not promise.
 
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,7 +21,7 @@ impl<V: Plain> Words<V> {
     /// Maps an array that was made with BPF_F_MMAPABLE.
     pub fn map(fd: &OwnedFd, name: &'static str) -> Result<Self> {
         const { assert!(size_of::<V>() == size_of::<u64>()) };
-        let info = shape(fd, name)?;
+        let info = shape(fd.as_fd(), name)?;
         if info.key_size as usize != size_of::<u32>() || info.value_size as usize != size_of::<V>()
         {
             return Err(Error::new(

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
-use super::{Error, Gate, Mode, Paths, Size};
+use super::{Error, Gate, Guard, Mode, Paths, Size};
 use crate::trusted_file::{Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
@@ -28,6 +28,8 @@ pub struct Layer {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<Guard>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     require: Option<RequireLayer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditLayer>,
@@ -36,8 +38,6 @@ pub struct Layer {
     managed: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
     on_revoke: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    guard: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
     admission: Option<AdmissionLayer>,
 }
@@ -131,7 +131,6 @@ impl Layer {
                 self.on_revoke.as_ref(),
                 "kill what was revoked",
             ),
-            ("guard", self.guard.as_ref(), "change how it guards itself"),
             ("admission.require_signature", signature, "check signatures"),
         ];
         for (key, value, what) in later {

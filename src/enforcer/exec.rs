@@ -10,7 +10,7 @@ use super::unit::{UnitRules, Units};
 use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
-use crate::bpf::object::Object;
+use crate::bpf::object::{Id, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 
@@ -283,6 +283,10 @@ impl Enforcer for Exec {
 
     fn hooks(&self) -> Vec<Hook> {
         hooks_of(&self.object)
+    }
+
+    fn ids(&self) -> Result<Vec<Id>, Error> {
+        Ok(self.object.ids()?)
     }
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
-use crate::bpf::object::Object;
+use crate::bpf::object::{Id, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{FileNode, Plan, is_long};
@@ -86,7 +86,7 @@ impl<K: Plain> Tries<K> {
 }
 
 /// The name of every trie in the kernel.
-const TRIE: &str = "plan_paths";
+const TRIE: &str = "cartouche_paths";
 
 /// Nodes by the bytes of their keys.
 type Nodes<'p> = BTreeMap<&'p [u8], &'p FileNode>;
@@ -127,6 +127,10 @@ impl Enforcer for FileRules {
 
     fn hooks(&self) -> Vec<Hook> {
         hooks_of(&self.object)
+    }
+
+    fn ids(&self) -> Result<Vec<Id>, Error> {
+        Ok(self.object.ids()?)
     }
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use super::rule_hash::RuleHash;
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
-use crate::bpf::object::Object;
+use crate::bpf::object::{Id, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::Table;
 use crate::plan::Plan;
@@ -66,6 +66,10 @@ impl Enforcer for Ipc {
 
     fn hooks(&self) -> Vec<Hook> {
         hooks_of(&self.object)
+    }
+
+    fn ids(&self) -> Result<Vec<Id>, Error> {
+        Ok(self.object.ids()?)
     }
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::exec::{Exec, Identity};
 use super::file::FileRules;
+use super::guard::{Guard, place_of};
 use super::ipc::Ipc;
 use super::network::Network;
 use super::privilege::Privilege;
@@ -35,6 +36,9 @@ pub enum SlotState {
     Refused,
 }
 
+/// The command, which may take enforcement off this node while no daemon runs.
+const COMMAND: &str = "/usr/bin/cartouche";
+
 /// Whether refusals are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -60,6 +64,7 @@ pub struct Kernel {
     network: Network,
     ipc: Ipc,
     privilege: Privilege,
+    guard: Guard,
     slots: Words<sys::slot>,
     holders: Table<u32, sys::holder>,
     counts: Table<u32, sys::slot_counts>,
@@ -75,7 +80,18 @@ impl Kernel {
         let types = KernelTypes::read()?;
         let exec = Exec::load(root, &types)?;
         let ipc = Ipc::load(root, &types)?;
+        let guard = Guard::load(root, &types)?;
+        let own = std::env::current_exe().ok();
+        for program in [own.as_deref(), Some(Path::new(COMMAND))]
+            .into_iter()
+            .flatten()
+        {
+            if let Some((directory, name)) = place_of(program) {
+                guard.keep(&exec.identify(&directory)?.0, name)?;
+            }
+        }
         Ok(Self {
+            guard,
             files: FileRules::load(root, &types)?,
             network: Network::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
@@ -90,13 +106,14 @@ impl Kernel {
     }
 
     /// The table of domains.
-    pub fn domains(&self) -> [&dyn Enforcer; 5] {
+    pub fn domains(&self) -> [&dyn Enforcer; 6] {
         [
             &self.exec,
             &self.files,
             &self.network,
             &self.ipc,
             &self.privilege,
+            &self.guard,
         ]
     }
 
@@ -125,6 +142,29 @@ impl Kernel {
     /// Takes enforcement off this node.
     pub fn detach(root: &Path) -> Result<(), Error> {
         pins::remove(&pins::links(root))
+    }
+
+    /// Guards pins, maps, links and this process against everybody else; refusals are told on behalf of
+    /// `slot`.
+    pub fn stand_guard(&self, slot: u32) -> Result<(), Error> {
+        let pins = File::open(&self.root).map_err(|source| Error::Pin {
+            path: self.root.clone(),
+            source,
+        })?;
+        let mut ids = Vec::new();
+        for domain in self.domains() {
+            ids.extend(domain.ids()?);
+        }
+        self.guard.stand(&ids, &self.identify(&pins)?.0, slot)
+    }
+
+    /// Guards nothing any more.
+    pub fn stand_down(&self) -> Result<(), Error> {
+        self.guard.stand_down()
+    }
+
+    pub fn is_guarded(&self) -> Result<bool, Error> {
+        self.guard.is_standing()
     }
 
     /// Every hook by domain; true if this very build's program is attached to it at this moment.

@@ -3,6 +3,7 @@
 
 mod exec;
 mod file;
+mod guard;
 mod ipc;
 mod kernel;
 mod network;
@@ -19,7 +20,7 @@ use std::path::Path;
 use crate::artifact::capability::CapabilityName;
 use crate::bpf;
 use crate::bpf::link::Link;
-use crate::bpf::object::{Kind, Object, Skeleton};
+use crate::bpf::object::{Id, Kind, Object, Skeleton};
 use crate::plan::Plan;
 
 pub use exec::Identity;
@@ -66,6 +67,9 @@ pub trait Enforcer {
 
     /// Its hooks, and whether this kernel has them.
     fn hooks(&self) -> Vec<Hook>;
+
+    /// Its maps and programs, as the kernel calls them.
+    fn ids(&self) -> Result<Vec<Id>, Error>;
 
     /// Attaches all its programs; each pinned below `directory` by the name of its hook.
     fn attach(&self, directory: &Path) -> Result<(), Error>;

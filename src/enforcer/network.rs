@@ -11,7 +11,7 @@ use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::Link;
-use crate::bpf::object::{Kind, Object, Program};
+use crate::bpf::object::{Id, Kind, Object, Program};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{EndpointRange, Plan, SingleEndpoint};
@@ -121,6 +121,10 @@ impl Enforcer for Network {
         hooks_of(&self.object)
     }
 
+    fn ids(&self) -> Result<Vec<Id>, Error> {
+        Ok(self.object.ids()?)
+    }
+
     fn attach(&self, directory: &Path) -> Result<(), Error> {
         for program in self.object.programs() {
             if program.is_loaded() && !DATAGRAM_PROGRAMS.contains(&program.name()) {
@@ -140,7 +144,7 @@ impl Enforcer for Network {
             return Ok(());
         }
         // one more than needed: the entry of zeroes ends the list
-        let list = Ranges::new_inner_array("plan_ranges", plan.ranges.len() as u32 + 1)?;
+        let list = Ranges::new_inner_array("cartouche_range", plan.ranges.len() as u32 + 1)?;
         for (index, range) in plan.ranges.iter().enumerate() {
             list.write(&(index as u32), &range_value(range), Write::Replace)?;
         }

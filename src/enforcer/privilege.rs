@@ -7,7 +7,7 @@ use super::rule_hash::RuleHash;
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
-use crate::bpf::object::Object;
+use crate::bpf::object::{Id, Object};
 use crate::bpf::sys;
 use crate::plan::Plan;
 
@@ -57,6 +57,10 @@ impl Enforcer for Privilege {
 
     fn hooks(&self) -> Vec<Hook> {
         hooks_of(&self.object)
+    }
+
+    fn ids(&self) -> Result<Vec<Id>, Error> {
+        Ok(self.object.ids()?)
     }
 
     fn attach(&self, directory: &Path) -> Result<(), Error> {

@@ -6,6 +6,7 @@ mod answer;
 mod canary;
 mod claim;
 mod examine;
+mod guard;
 mod observe;
 mod reconcile;
 mod retire;
@@ -266,6 +267,7 @@ impl Node {
         }
         node.resume();
         node.bind_canary()?;
+        node.guard()?;
         Ok(node)
     }
 

@@ -114,6 +114,7 @@ impl Node {
         if self.unread.is_empty() {
             self.count_shared_rules();
             self.settle_datagrams();
+            self.keep_guard();
             self.adopt();
         }
     }
@@ -258,6 +259,7 @@ impl Node {
                 );
             }
         }
+        self.keep_guard();
     }
 
     /// The daemon does not start: the report says why, and so does the audit.
@@ -315,6 +317,11 @@ impl Node {
             save_problem: self.save_problem.clone(),
             audit_head: self.audit.head().clone(),
             unrecognised: self.unrecognised.clone(),
+            unmediated: UNMEDIATED
+                .iter()
+                .filter(|word| **word != "guard" || !self.is_guarded())
+                .map(|word| (*word).to_owned())
+                .collect(),
             ..without_kernel(
                 &self.config,
                 &self.paths,

@@ -97,7 +97,10 @@ impl Node {
     pub fn close_strangers(&mut self) {
         let known = |name: &str| match name.strip_prefix("file:") {
             Some(file) => self.files.contains_key(file),
-            None => name == super::canary::ID || self.registry.artifacts.contains_key(name),
+            None => {
+                [super::canary::ID, super::guard::HOLDER].contains(&name)
+                    || self.registry.artifacts.contains_key(name)
+            }
         };
         let strangers: Vec<(u32, String)> = self
             .holders

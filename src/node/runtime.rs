@@ -10,7 +10,7 @@ use crate::bpf::sys;
 use crate::error::chain;
 use crate::event::{Code, ErrorCode, Event, Outcome, Runtime};
 
-use super::{Node, canary};
+use super::{Node, canary, guard};
 
 /// How long a loss counts as recent.
 const LATELY: Duration = Duration::from_secs(3600);
@@ -114,6 +114,8 @@ impl Node {
                 event.artifact = file.verdict.id.clone();
                 event = event.fact("rejected", file.verdict.error.clone().unwrap_or_default());
             }
+            // no artifact was aimed at, but Cartouche itself
+            (None, Some(holder)) if holder == guard::HOLDER => {}
             (None, Some(holder)) => event.artifact = Some(holder),
             (None, None) => event = event.fact("slot", record.slot.to_string()),
         }
@@ -249,6 +251,7 @@ fn operation(operation: u16) -> &'static str {
         "write-executable",
         "move",
         "fork",
+        "guard",
     ];
     WORDS
         .get(usize::from(operation))
@@ -257,7 +260,7 @@ fn operation(operation: u16) -> &'static str {
 }
 
 /// The words of the kernel's reasons, in its order.
-const REASONS: [&str; 13] = [
+const REASONS: [&str; 14] = [
     "no-rule",
     "revoked",
     "unknown-slot",
@@ -271,6 +274,7 @@ const REASONS: [&str; 13] = [
     "unsafe",
     "script-path",
     "no-artifact",
+    "guarded",
 ];
 
 fn reason(reason: u8) -> &'static str {
@@ -369,11 +373,8 @@ mod tests {
 
     #[test]
     fn every_operation_and_reason_has_its_word() {
-        assert_eq!(operation(sys::operation::OP_FORK.0 as u16), "fork");
+        assert_eq!(operation(sys::operation::OP_GUARD.0 as u16), "guard");
         assert_eq!(operation(sys::operation::OPERATIONS.0 as u16), "unknown");
-        assert_eq!(
-            reason(sys::reason::REASON_NO_ARTIFACT.0 as u8),
-            "no-artifact"
-        );
+        assert_eq!(reason(sys::reason::REASON_GUARDED.0 as u8), "guarded");
     }
 }

@@ -286,6 +286,8 @@ struct Daemon {
 impl Daemon {
     fn start() -> Result<Self, Box<dyn Error>> {
         let child = Command::new("/usr/sbin/cartouched")
+            // it is ended by this program
+            .env("CARTOUCHED_GUARD", "off")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .current_dir("/")

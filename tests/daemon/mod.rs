@@ -328,6 +328,8 @@ impl Daemon {
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new("/usr/sbin/cartouched");
+    // the tests end it and look into its tables as the administrator may not
+    command.env("CARTOUCHED_GUARD", "off");
     command
         .args(arguments)
         .stdin(Stdio::null())

@@ -20,6 +20,7 @@ const PTRACE_TRACEME: u64 = 0;
 pub fn perform(words: &[&str]) -> Option<Done> {
     Some(match words {
         ["kill", pid] => sys!(SYS_kill, number(pid), libc::SIGUSR1).map(drop),
+        ["signal", pid, signal] => sys!(SYS_kill, number(pid), number(signal)).map(drop),
         ["kill-0", pid] => sys!(SYS_kill, number(pid), 0).map(drop),
         ["kill-all"] => sys!(SYS_kill, -1, libc::SIGUSR1).map(drop),
         ["kill-self"] => sys!(SYS_kill, own_pid(), 0).map(drop),

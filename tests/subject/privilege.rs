@@ -20,6 +20,11 @@ const TIOCLINUX: u64 = 0x541c;
 const BPF_MAP_CREATE: i32 = 0;
 const BPF_OBJ_GET: i32 = 7;
 const BPF_PROG_GET_NEXT_ID: i32 = 11;
+const BPF_MAP_GET_NEXT_ID: i32 = 12;
+const BPF_MAP_GET_FD_BY_ID: i32 = 14;
+const BPF_OBJ_GET_INFO_BY_FD: i32 = 15;
+const BPF_LINK_UPDATE: i32 = 29;
+const BPF_LINK_DETACH: i32 = 34;
 const USERFAULTFD_IOC_NEW: u64 = 0xaa00;
 const KEXEC_FILE_UNLOAD: u64 = 1;
 const F_SETLEASE: i32 = 1024;
@@ -69,7 +74,18 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["setns-process"] => sys!(SYS_pidfd_open, std::process::id(), 0)
             .and_then(|fd| sys!(SYS_setns, fd, libc::CLONE_NEWUTS).map(drop)),
         ["bpf-map"] => bpf_map(),
-        ["bpf-get", path] => bpf_get(path),
+        ["bpf-get", path] => bpf_get(path).map(drop),
+        ["bpf-map-by-id", id] => map_by_id(number(id) as u32).map(drop),
+        ["bpf-map-ids"] => map_ids(),
+        ["bpf-link-update", path] => bpf_get(path).and_then(|link| {
+            // no descriptor of a program
+            let attributes = [link as u32, u32::MAX, 0, 0];
+            sys!(SYS_bpf, BPF_LINK_UPDATE, attributes.as_ptr(), 16).map(drop)
+        }),
+        ["bpf-link-detach", path] => bpf_get(path).and_then(|link| {
+            let attributes = [link as u32];
+            sys!(SYS_bpf, BPF_LINK_DETACH, attributes.as_ptr(), 4).map(drop)
+        }),
         ["bpf-ids"] => {
             let attributes = [0_u64; 2];
             sys!(SYS_bpf, BPF_PROG_GET_NEXT_ID, attributes.as_ptr(), 16).map(drop)
@@ -184,10 +200,34 @@ fn bpf_map() -> Done {
     sys!(SYS_bpf, BPF_MAP_CREATE, attributes.as_ptr(), 72).map(drop)
 }
 
-fn bpf_get(path: &str) -> Done {
+fn bpf_get(path: &str) -> Result<i64, Errno> {
     let path = c(path);
     let attributes = [path.as_ptr() as u64, 0];
-    sys!(SYS_bpf, BPF_OBJ_GET, attributes.as_ptr(), 16).map(drop)
+    sys!(SYS_bpf, BPF_OBJ_GET, attributes.as_ptr(), 16)
+}
+
+fn map_by_id(id: u32) -> Result<i64, Errno> {
+    let attributes = [id, 0, 0, 0];
+    sys!(SYS_bpf, BPF_MAP_GET_FD_BY_ID, attributes.as_ptr(), 16)
+}
+
+/// The names of all maps of which a descriptor is to be had.
+fn map_ids() -> Done {
+    let mut attributes = [0_u32; 4];
+    while sys!(SYS_bpf, BPF_MAP_GET_NEXT_ID, attributes.as_mut_ptr(), 16).is_ok() {
+        attributes[0] = attributes[1];
+        let Ok(map) = map_by_id(attributes[0]) else {
+            continue;
+        };
+        // struct bpf_map_info: six words, then the name
+        let mut info = [0_u8; 128];
+        let request = [map as u64 | 128 << 32, info.as_mut_ptr() as u64];
+        sys!(SYS_bpf, BPF_OBJ_GET_INFO_BY_FD, request.as_ptr(), 16)?;
+        let name = info[24..40].split(|byte| *byte == 0).next().unwrap();
+        println!("{}", String::from_utf8_lossy(name));
+        sys!(SYS_close, map)?;
+    }
+    Ok(())
 }
 
 /// Counts its own page faults: allowed to everybody where perf_event_paranoid says so.
