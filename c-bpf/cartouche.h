@@ -240,7 +240,8 @@ enum operation {
 	OP_PINNED = 30,	 /* writing an admitted executable */
 	OP_MOVE = 31,	 /* a rename or link that would widen */
 	OP_FORK = 32,
-	OPERATIONS = 33,
+	OP_HELD = 33, /* using what was opened before its rights ended */
+	OPERATIONS = 34,
 };
 
 /* Why, beyond "no rule". */
@@ -288,6 +289,12 @@ struct event {
 	__u8 comm[16];
 	__u8 object[RULE_MAX];
 	__u8 exe[RULE_MAX];
+};
+
+/* A thread of a process that is bound to a slot: see the program `list_bound`. */
+struct bound_task {
+	__u32 slot;
+	__u32 tgid;
 };
 
 /* What a descriptor is, told by the kernel: see the program `identify`. */

@@ -48,6 +48,7 @@ pub fn level(event: &Event) -> Level {
         | Code::Adopted
         | Code::ModeChanged
         | Code::Forgotten
+        | Code::HeldDescriptors
         | Code::SinkChanged => Level::Notice,
         Code::Started | Code::Stopped | Code::ChainHead => Level::Info,
         Code::Submitted
@@ -78,6 +79,7 @@ fn noun(code: Code) -> &'static str {
         Code::Started => "start",
         Code::Stopped => "stop",
         Code::ChainHead => "chain",
+        Code::HeldDescriptors => "held",
     }
 }
 

@@ -59,6 +59,7 @@ skeleton!(
     privilege_bpf__open_opts,
     privilege_bpf__destroy
 );
+skeleton!(cut_bpf, cut_bpf__open_opts, cut_bpf__destroy);
 
 /// A loaded object. Dropping it closes its descriptors; what is pinned stays in force.
 #[must_use = "dropping it closes the programs that are not pinned"]
@@ -274,8 +275,8 @@ impl Program<'_> {
         Link::from_raw(link, || format!("attach {} to the cgroup root", self.name))
     }
 
-    /// Runs an iterator to its end and drops what it prints.
-    fn iterate(&self) -> Result<()> {
+    /// Runs an iterator to its end; what it wrote.
+    pub fn iterate(&self) -> Result<Vec<u8>> {
         // SAFETY: an iterator program, without options.
         let link = unsafe { libbpf_sys::bpf_program__attach_iter(self.raw(), std::ptr::null()) };
         Link::from_raw(link, || format!("attach the iterator {}", self.name))?.read_iterator()

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use super::cut::Cut;
 use super::exec::{Exec, Identity};
 use super::file::FileRules;
 use super::ipc::Ipc;
@@ -59,6 +60,7 @@ pub struct Kernel {
     network: Network,
     ipc: Ipc,
     privilege: Privilege,
+    cut: Cut,
     slots: Words<sys::slot>,
     holders: Table<u32, sys::holder>,
     counts: Table<u32, sys::slot_counts>,
@@ -78,6 +80,7 @@ impl Kernel {
             network: Network::load(root, &types)?,
             ipc: Ipc::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
+            cut: Cut::load(root, &types)?,
             slots: Words::map(&exec.object().map("slots")?, "slots")?,
             holders: Table::new(exec.object().map("holders")?, "holders")?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
@@ -88,13 +91,14 @@ impl Kernel {
     }
 
     /// The table of domains.
-    pub fn domains(&self) -> [&dyn Enforcer; 5] {
+    pub fn domains(&self) -> [&dyn Enforcer; 6] {
         [
             &self.exec,
             &self.files,
             &self.network,
             &self.ipc,
             &self.privilege,
+            &self.cut,
         ]
     }
 
@@ -115,6 +119,9 @@ impl Kernel {
             }
             if !self.slots_with_udp()?.is_empty() {
                 self.network.watch_datagrams(directory, true)?;
+            }
+            if !self.tasks_without_rights()?.is_empty() {
+                self.cut.watch_held(directory, true)?;
             }
             Ok(())
         })
@@ -239,6 +246,11 @@ impl Kernel {
         self.write_slot(slot, state, Mode::Enforce, 0, 0)
     }
 
+    /// Ends all rights of a slot's tasks; in audit mode that is only told.
+    pub fn revoke(&self, slot: u32, mode: Mode) -> Result<(), Error> {
+        self.write_slot(slot, SlotState::Revoked, mode, 0, 0)
+    }
+
     /// The state of a slot as the kernel holds it.
     pub fn state(&self, slot: u32) -> Result<(SlotState, Mode, PlanNumber), Error> {
         let held = self.slots.load(slot).unwrap_or(EMPTY_SLOT);
@@ -355,6 +367,29 @@ impl Kernel {
         }
         self.network
             .watch_datagrams(&pins::links(&self.root), needed)
+    }
+
+    /// Refuses what is held open to whom it is not [a right](Self::tasks_without_rights) any more, or lets the
+    /// programs for that go. Whether anything changed.
+    pub fn cut(&self, wanted: bool) -> Result<bool, Error> {
+        self.cut.watch_held(&pins::links(&self.root), wanted)
+    }
+
+    /// Running processes of slots that are revoked, or unknown: slots and process numbers.
+    pub fn tasks_without_rights(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
+        let mut tasks = BTreeSet::new();
+        // who forks and ends without a pause may be missed once
+        for _ in 0..2 {
+            for (slot, tgid) in self.cut.bound()? {
+                if matches!(self.state(slot)?.0, SlotState::Revoked | SlotState::Unknown) {
+                    tasks.insert((slot, tgid));
+                }
+            }
+            if !tasks.is_empty() {
+                break;
+            }
+        }
+        Ok(tasks)
     }
 
     /// Binds running tasks of bound executables. Tells how many processes.

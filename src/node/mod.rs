@@ -5,6 +5,7 @@ mod admit;
 mod answer;
 mod canary;
 mod claim;
+mod cut;
 mod examine;
 mod observe;
 mod reconcile;
@@ -63,6 +64,7 @@ pub struct Node {
     /// By slot: of the kernel's count of lost decisions, what the audit has been told.
     lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
+    cut: cut::State,
     next_plan: PlanNumber,
     /// Plans in the kernel, in force or about to be.
     plans: BTreeSet<PlanNumber>,
@@ -223,6 +225,7 @@ impl Node {
             slots: BTreeMap::new(),
             lost_told: BTreeMap::new(),
             canary: canary::State::default(),
+            cut: cut::State::default(),
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
@@ -260,6 +263,7 @@ impl Node {
             }
         }
         node.resume();
+        node.settle_cut();
         node.bind_canary()?;
         Ok(node)
     }
@@ -465,9 +469,12 @@ impl Node {
         }
     }
 
-    /// When the audit wants to be called, or a mode ends.
+    /// When the audit wants to be called, or tasks of revoked artifacts are to be looked for.
     pub fn next_due(&self) -> Option<Instant> {
-        self.audit.next_due()
+        [self.audit.next_due(), self.cut.due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Seconds until the next mode that was set for a time ends.
@@ -481,11 +488,12 @@ impl Node {
             .min()
     }
 
-    /// Writes folded repeats whose time has come, and ends modes whose time is over. Whether any mode
-    /// changed.
+    /// Writes folded repeats whose time has come, ends modes whose time is over, and looks for tasks of revoked
+    /// artifacts. Whether the posture changed.
     pub fn flush_due(&mut self) -> bool {
         self.audit.flush_due(Instant::now());
-        self.end_modes()
+        let cut = self.cut_due();
+        self.end_modes() || cut
     }
 
     /// Once an hour: the head of the audit chain.
@@ -534,8 +542,9 @@ impl Node {
         })
     }
 
-    fn close(&self, slot: u32, state: SlotState) -> Result<(), enforcer::Error> {
-        self.kernel.close(slot, state)
+    /// Ends the rights of a slot's tasks: a node that only audits refuses them nothing.
+    fn end_rights(&self, slot: u32) -> Result<(), enforcer::Error> {
+        self.kernel.revoke(slot, self.kernel_mode(Mode::Enforce))
     }
 }
 

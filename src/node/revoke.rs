@@ -18,7 +18,7 @@ impl Node {
     pub(super) fn revoke(&mut self, id: &str) {
         let mut event = Event::new(Code::Revoked, Outcome::Revoked).artifact(id);
         let closed = self.slot(id).and_then(|slot| {
-            self.close(slot, SlotState::Revoked)?;
+            self.end_rights(slot)?;
             Ok(slot)
         });
         match closed {
@@ -29,10 +29,13 @@ impl Node {
                     .ok()
                     .and_then(|tasks| tasks.get(&slot).copied())
                     .unwrap_or(0);
-                event = event.fact("tasks", tasks.to_string()).message(
-                    "Every hooked operation of its tasks is refused from now on, and its executables \
-                     do not run; \"cartouche forget\" ends that",
-                );
+                let what = match self.enforcing {
+                    true => "Every hooked operation of its tasks is refused from now on",
+                    false => "Nothing is refused to its tasks, as this node only audits",
+                };
+                event = event.fact("tasks", tasks.to_string()).message(format!(
+                    "{what}, and its executables do not run; \"cartouche forget\" ends that"
+                ));
             }
             Err(error) => {
                 event = event.detail("failed").message(format!(
@@ -59,13 +62,16 @@ impl Node {
             entry.mode_until = None;
         }
         self.record(event);
+        self.settle_cut();
+        // one that is just being started may not be among them yet
+        self.look_again();
         self.settle_datagrams();
     }
 
     /// After a start: what was revoked is refused again before anything else happens.
     pub(super) fn keep_revoked(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
         let slot = self.slot(id)?;
-        self.close(slot, SlotState::Revoked)?;
+        self.end_rights(slot)?;
         let mut claims = entry.claims.clone();
         // what an artifact in force runs by now is its own
         let taken: std::collections::BTreeSet<String> = self
@@ -130,7 +136,7 @@ impl Node {
     fn close_stranger(&mut self, slot: u32) -> Result<bool, enforcer::Error> {
         let (state, _, _) = self.kernel.state(slot)?;
         if state == SlotState::Admitted {
-            self.close(slot, SlotState::Revoked)?;
+            self.end_rights(slot)?;
         }
         self.unbind_slot(slot)?;
         for (dev, path, _) in self.kernel.claims()?.iter().filter(|held| held.2 == slot) {

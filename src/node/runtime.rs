@@ -267,6 +267,7 @@ fn operation(operation: u16) -> &'static str {
         "write-executable",
         "move",
         "fork",
+        "held-descriptor",
     ];
     WORDS
         .get(usize::from(operation))
@@ -373,6 +374,10 @@ mod tests {
     #[test]
     fn every_operation_and_reason_has_its_word() {
         assert_eq!(operation(sys::operation::OP_FORK.0 as u16), "fork");
+        assert_eq!(
+            operation(sys::operation::OP_HELD.0 as u16),
+            "held-descriptor"
+        );
         assert_eq!(operation(sys::operation::OPERATIONS.0 as u16), "unknown");
         assert_eq!(
             reason(sys::reason::REASON_SCRIPT_PATH.0 as u8),
