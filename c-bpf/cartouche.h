@@ -100,6 +100,7 @@ enum slot_mode {
 #define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
 #define PLAN_EXCEPT 32u	    /* some capability carves paths out */
 #define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
+#define SLOT_DYING 128u	    /* of the slot: revoked, and its tasks are being ended */
 #define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 
 /* Written with one 8-byte store, so no task ever sees half of it. */

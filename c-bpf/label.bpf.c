@@ -102,6 +102,9 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 		return 0;
 	if (!subject(&bearer))
 		return 0;
+	/* who is ended makes no more: ending them all comes to an end */
+	if (bearer.flags & SLOT_DYING)
+		goto refused;
 	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!label)
 		goto refused;

@@ -232,7 +232,7 @@ fn in_audit_mode_nothing_that_is_open_is_refused() {
         let told = Holder::start(guest, &gone_room, &gone);
         // what a node does that only audits
         let kernel = guest.kernel.borrow();
-        kernel.revoke(gone.slot, Mode::Audit).unwrap();
+        kernel.revoke(gone.slot, Mode::Audit, false).unwrap();
         drop(kernel);
         gone.denials();
 

@@ -241,3 +241,91 @@ fn an_idle_daemon_sleeps_before_and_after() {
     tells(&daemon, mark, "cut-ended");
     becomes_idle();
 }
+
+/// A program that makes others of itself all the time, each of which ends soon, and how many there are.
+fn forks_without_end(daemon: &Daemon, tool: &Tool) -> (Child, u64) {
+    let script = "while :; do (: ; (i=0; while [ $i -lt 300 ]; do i=$((i+1)); done) & ) & done";
+    let child = Command::new("nice")
+        .args(["-n", "10", &tool.path, "-c", script])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let tasks = daemon::eventually("it has made others", || {
+        let tasks = daemon.listed(&tool.id)?.tasks;
+        (tasks > 3).then_some(tasks)
+    });
+    (child, tasks)
+}
+
+fn configure(text: &str) {
+    fs::create_dir_all("/etc/cartouche/cartouche.toml.d").unwrap();
+    fs::write("/etc/cartouche/cartouche.toml.d/50-test.toml", text).unwrap();
+}
+
+#[test]
+fn killed_is_who_is_revoked_if_the_site_asks_for_it_and_only_then() {
+    daemon::require_lsm!();
+    for (text, kills) in [
+        ("on_revoke = \"kill\"", true),
+        ("on_revoke = \"deny\"", false),
+    ] {
+        let mut daemon = daemon::running();
+        configure(text);
+        daemon.restart();
+        let (tool, bystander) = (Tool::new("forks"), Tool::new("forks-not"));
+        for tool in [&tool, &bystander] {
+            tool.drop(&tool.artifact());
+            daemon.comes_to(&tool.id, Admitted);
+        }
+        let mut other = bystander.start();
+        let (mut child, _) = forks_without_end(&daemon, &tool);
+        let mark = daemon.audit.mark();
+
+        tool.remove();
+        daemon.comes_to("forks", Revoked);
+
+        let killed = || {
+            let told = daemon.audit.of(mark, Code::Revoked, "forks");
+            let counts = told.iter().filter_map(|event| event.facts.get("processes"));
+            counts
+                .map(|count| count.parse::<u64>().unwrap())
+                .sum::<u64>()
+        };
+        if kills {
+            daemon::eventually("nobody is left", || {
+                (daemon.listed("forks")?.tasks == 0).then_some(())
+            });
+            let status = child.wait().unwrap();
+            assert_eq!(
+                std::os::unix::process::ExitStatusExt::signal(&status),
+                Some(9)
+            );
+            assert!(
+                killed() > 0,
+                "{:?}",
+                daemon.audit.of(mark, Code::Revoked, "forks")
+            );
+        } else {
+            sleep(Duration::from_secs(3));
+            assert!(
+                child.try_wait().unwrap().is_none(),
+                "it was to be refused, not ended"
+            );
+            assert!(daemon.listed("forks").unwrap().tasks > 0);
+            assert_eq!(killed(), 0);
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        // held to another artifact: neither ended nor refused
+        assert_eq!(other.reads("mine"), daemon::Outcome::Done);
+        assert_eq!(tool.reads("mine"), daemon::Outcome::NotStarted);
+        drop(other);
+        fs::remove_file("/etc/cartouche/cartouche.toml.d/50-test.toml").unwrap();
+        daemon.audit.is_whole();
+        daemon::eventually("the rest ends by itself", || {
+            (daemon.listed("forks")?.tasks == 0).then_some(())
+        });
+    }
+}

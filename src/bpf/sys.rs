@@ -56,6 +56,7 @@ plain!(
     event,
     identity,
     label,
+    bound_task,
 );
 
 /// The bytes of a value.

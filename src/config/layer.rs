@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
-use super::{Error, Gate, Mode, Paths, Size};
+use super::{Error, Gate, Mode, OnRevoke, Paths, Size};
 use crate::trusted_file::{Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
@@ -28,14 +28,14 @@ pub struct Layer {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on_revoke: Option<OnRevoke>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     require: Option<RequireLayer>,
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditLayer>,
     // Keys of the design that no domain of this build honours.
     #[serde(skip_serializing)]
     managed: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    on_revoke: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
     guard: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
@@ -76,6 +76,7 @@ struct AdmissionLayer {
 const KEYS: &[&str] = &[
     "gate",
     "mode",
+    "on_revoke",
     "require.network",
     "require.exec_identity",
     "require.exec_runtime_deps",
@@ -84,7 +85,6 @@ const KEYS: &[&str] = &[
     "audit.max_size",
     "audit.keep",
     "managed",
-    "on_revoke",
     "guard",
     "admission.require_signature",
 ];
@@ -125,11 +125,6 @@ impl Layer {
                 "managed",
                 self.managed.as_ref(),
                 "hold back unadmitted programs",
-            ),
-            (
-                "on_revoke",
-                self.on_revoke.as_ref(),
-                "kill what was revoked",
             ),
             ("guard", self.guard.as_ref(), "change how it guards itself"),
             ("admission.require_signature", signature, "check signatures"),

@@ -33,10 +33,10 @@ impl Cut {
     /// Running processes that are bound: their slots and numbers. One that is begun meanwhile may be missing.
     pub(super) fn bound(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
         let records = self.object.program("list_bound")?.iterate()?;
-        let word = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_ne_bytes);
         Ok(records
             .chunks_exact(size_of::<sys::bound_task>())
-            .map(|record| (word(&record[..4]), word(&record[4..])))
+            .filter_map(sys::from_bytes::<sys::bound_task>)
+            .map(|bound| (bound.slot, bound.tgid))
             .collect())
     }
 }

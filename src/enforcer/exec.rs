@@ -3,11 +3,15 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
+
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
+use crate::bpf;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
 use crate::bpf::sys;
@@ -22,6 +26,8 @@ pub(super) struct Exec {
     claims: Table<sys::claim_key, sys::claim>,
     claim_names: Table<sys::claim_name_key, u32>,
     mirror: Table<u64, u32>,
+    /// By a pidfd of the process.
+    labels: Table<i32, sys::label>,
     /// Processes labelled by adoption since load, as last read.
     adopted: Cell<u64>,
 }
@@ -58,6 +64,7 @@ impl Exec {
             claims: Table::new(object.map("claims")?, "claims")?,
             claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
             mirror: Table::new(object.map("mirror")?, "mirror")?,
+            labels: Table::new(object.map("labels")?, "labels")?,
             adopted: Cell::new(0),
             object,
         })
@@ -213,6 +220,32 @@ impl Exec {
             }
         }
         Err(Error::AdoptionDoesNotEnd)
+    }
+
+    /// Kills a process if it is bound to the slot; false if it is not, or is none any more. Between the look
+    /// and the signal the number cannot become another's: both go by one descriptor.
+    pub(super) fn kill(&self, slot: u32, tgid: u32) -> Result<bool, Error> {
+        let Some(pid) = i32::try_from(tgid).ok().and_then(Pid::from_raw) else {
+            return Ok(false);
+        };
+        let ended = |error: Errno| match error {
+            Errno::SRCH => Ok(false),
+            error => Err(bpf::Error::new(format!("end the process {tgid}"), error.into()).into()),
+        };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(error) => return ended(error),
+        };
+        match self.labels.lookup(&process.as_raw_fd()) {
+            Ok(Some(label)) if label.slot == slot => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.errno() == libc::ESRCH => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        match pidfd_send_signal(process, Signal::KILL) {
+            Ok(()) => Ok(true),
+            Err(error) => ended(error),
+        }
     }
 
     /// Running processes by slot.

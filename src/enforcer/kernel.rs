@@ -246,9 +246,16 @@ impl Kernel {
         self.write_slot(slot, state, Mode::Enforce, 0, 0)
     }
 
-    /// Ends all rights of a slot's tasks; in audit mode that is only told.
-    pub fn revoke(&self, slot: u32, mode: Mode) -> Result<(), Error> {
-        self.write_slot(slot, SlotState::Revoked, mode, 0, 0)
+    /// Ends all rights of a slot's tasks; in audit mode that is only told. Tasks that are `dying` make no
+    /// others any more.
+    pub fn revoke(&self, slot: u32, mode: Mode, dying: bool) -> Result<(), Error> {
+        let flags = if dying { sys::SLOT_DYING as u16 } else { 0 };
+        self.write_slot(slot, SlotState::Revoked, mode, flags, 0)
+    }
+
+    /// Kills a process if it is bound to the slot, and tells whether it was.
+    pub fn kill(&self, slot: u32, tgid: u32) -> Result<bool, Error> {
+        self.exec.kill(slot, tgid)
     }
 
     /// The state of a slot as the kernel holds it.

@@ -544,7 +544,8 @@ impl Node {
 
     /// Ends the rights of a slot's tasks: a node that only audits refuses them nothing.
     fn end_rights(&self, slot: u32) -> Result<(), enforcer::Error> {
-        self.kernel.revoke(slot, self.kernel_mode(Mode::Enforce))
+        self.kernel
+            .revoke(slot, self.kernel_mode(Mode::Enforce), self.kills())
     }
 }
 
