@@ -85,8 +85,9 @@ struct holder {
 enum slot_state {
 	SLOT_UNKNOWN = 0, /* denies */
 	SLOT_ADMITTED = 1,
-	SLOT_REVOKED = 2, /* denies */
-	SLOT_REFUSED = 3, /* rejected, waiting or being hashed: does not run */
+	SLOT_REVOKED = 2,  /* denies */
+	SLOT_REFUSED = 3,  /* rejected, waiting or being hashed: does not run */
+	SLOT_RELEASED = 4, /* let go: its tasks are outside as long as this stands */
 };
 
 enum slot_mode {

@@ -83,6 +83,8 @@ stable_words! {
         ChainHead = "CART-111",
         /// What tasks of revoked artifacts hold open is refused from now on, or no such task is left.
         HeldDescriptors = "CART-112",
+        /// An administrator took a way out of enforcement, or ended it.
+        WayOut = "CART-113",
     }
 }
 

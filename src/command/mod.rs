@@ -3,6 +3,7 @@
 
 mod audit;
 mod denials;
+mod detach;
 mod exit;
 mod forget;
 mod inspect;
@@ -12,6 +13,7 @@ mod mode;
 mod new;
 mod posture;
 mod program;
+mod release;
 mod seal;
 mod snapshot;
 mod status;
@@ -67,6 +69,8 @@ enum Command {
     Denials(denials::Args),
     Mode(mode::Args),
     Forget(forget::Args),
+    Release(release::Args),
+    Detach(detach::Args),
     Posture(posture::Args),
     Audit(audit::Args),
 }
@@ -190,6 +194,8 @@ fn run(command: &Command, paths: &Paths) -> Result<Answer, Error> {
         Command::Denials(args) => denials::run(args, paths),
         Command::Mode(args) => mode::run(args, paths),
         Command::Forget(args) => forget::run(args, paths),
+        Command::Release(args) => release::run(args, paths),
+        Command::Detach(args) => detach::run(args, paths),
         Command::Posture(_) => posture::run(paths),
         Command::Audit(args) => audit::run(args, paths),
     }
@@ -304,6 +310,8 @@ mod tests {
             &["inspect", "a"],
             &["mode", "a", "audit"],
             &["forget", "a"],
+            &["release", "a"],
+            &["detach", "--all"],
             &["posture"],
         ] {
             let error = run_in(&paths, line).unwrap_err();
@@ -325,6 +333,7 @@ mod tests {
             &["inspect", "a"],
             &["mode", "a", "audit"],
             &["forget", "a"],
+            &["release", "a"],
             &["posture"],
         ] {
             let error = run_in(&paths, line).unwrap_err();

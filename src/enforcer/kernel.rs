@@ -33,6 +33,8 @@ pub enum SlotState {
     Revoked,
     /// Rejected, waiting, or being examined: does not run.
     Refused,
+    /// Its tasks are outside as long as this stands.
+    Released,
 }
 
 /// Whether refusals are carried out.
@@ -127,9 +129,10 @@ impl Kernel {
         })
     }
 
-    /// Takes enforcement off this node.
+    /// Takes enforcement off this node: nothing of Cartouche is left in the kernel but what this process
+    /// itself holds.
     pub fn detach(root: &Path) -> Result<(), Error> {
-        pins::remove(&pins::links(root))
+        pins::remove_all(root)
     }
 
     /// Every hook by domain; true if this very build's program is attached to it at this moment.
@@ -241,7 +244,7 @@ impl Kernel {
         self.write_slot(slot, SlotState::Admitted, mode, flags, number)
     }
 
-    /// Changes what all tasks of a slot are held to, without a plan: revoked or refused.
+    /// Changes what all tasks of a slot are held to, without a plan: revoked, refused or released.
     pub fn close(&self, slot: u32, state: SlotState) -> Result<(), Error> {
         self.write_slot(slot, state, Mode::Enforce, 0, 0)
     }
@@ -265,6 +268,7 @@ impl Kernel {
             x if x == sys::slot_state::SLOT_ADMITTED.0 => SlotState::Admitted,
             x if x == sys::slot_state::SLOT_REVOKED.0 => SlotState::Revoked,
             x if x == sys::slot_state::SLOT_REFUSED.0 => SlotState::Refused,
+            x if x == sys::slot_state::SLOT_RELEASED.0 => SlotState::Released,
             _ => SlotState::Unknown,
         };
         let mode = if u32::from(held.mode) == sys::slot_mode::MODE_AUDIT.0 {
@@ -452,6 +456,7 @@ impl Kernel {
             SlotState::Admitted => sys::slot_state::SLOT_ADMITTED,
             SlotState::Revoked => sys::slot_state::SLOT_REVOKED,
             SlotState::Refused => sys::slot_state::SLOT_REFUSED,
+            SlotState::Released => sys::slot_state::SLOT_RELEASED,
         };
         let mode = match mode {
             Mode::Enforce => sys::slot_mode::MODE_ENFORCE,

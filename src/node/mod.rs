@@ -9,6 +9,7 @@ mod cut;
 mod examine;
 mod observe;
 mod reconcile;
+mod release;
 mod retire;
 mod revoke;
 mod runtime;
@@ -65,6 +66,10 @@ pub struct Node {
     lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
     cut: cut::State,
+    /// A way out for the whole node that was taken, as a sentence.
+    way_out: Option<String>,
+    /// Whether nothing is attached any more, because that was asked for.
+    detached: bool,
     next_plan: PlanNumber,
     /// Plans in the kernel, in force or about to be.
     plans: BTreeSet<PlanNumber>,
@@ -226,6 +231,8 @@ impl Node {
             lost_told: BTreeMap::new(),
             canary: canary::State::default(),
             cut: cut::State::default(),
+            way_out: None,
+            detached: false,
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
@@ -299,6 +306,8 @@ impl Node {
         for (id, entry) in entries {
             let resumed = if entry.revoked {
                 self.keep_revoked(&id, &entry)
+            } else if entry.released {
+                self.keep_released(&id).map(drop).map_err(Error::from)
             } else {
                 self.resume_admitted(&id, &entry)
             };
@@ -535,17 +544,22 @@ impl Node {
 
     fn standing_of(&self, id: &str) -> Option<Standing> {
         let entry = self.registry.artifacts.get(id)?;
-        Some(if entry.revoked {
-            Standing::Revoked
-        } else {
-            Standing::Admitted
-        })
+        Some(standing(entry))
     }
 
     /// Ends the rights of a slot's tasks: a node that only audits refuses them nothing.
     fn end_rights(&self, slot: u32) -> Result<(), enforcer::Error> {
         self.kernel
             .revoke(slot, self.kernel_mode(Mode::Enforce), self.kills())
+    }
+}
+
+/// How what is written down stands.
+fn standing(entry: &registry::Entry) -> Standing {
+    match (entry.revoked, entry.released) {
+        (true, _) => Standing::Revoked,
+        (false, true) => Standing::Released,
+        (false, false) => Standing::Admitted,
     }
 }
 

@@ -285,11 +285,11 @@ impl Node {
             .sum();
         Observed {
             hooks: self.hooks(),
-            kernel_mode: Some(if self.enforcing {
-                Mode::Enforce
-            } else {
-                Mode::Audit
+            kernel_mode: (!self.detached).then_some(match self.enforcing {
+                true => Mode::Enforce,
+                false => Mode::Audit,
             }),
+            break_glass: self.ways_out(),
             canary: self.canary.last,
             artifacts: self.artifact_facts(),
             rejected: self.rejected(),
@@ -364,7 +364,7 @@ impl Node {
             .registry
             .artifacts
             .iter()
-            .filter(|(_, entry)| !entry.revoked);
+            .filter(|(_, entry)| super::standing(entry) == Standing::Admitted);
         let mut facts: Vec<ArtifactFacts> = admitted
             .map(|(id, entry)| {
                 let live = self.live.get(id);
@@ -434,7 +434,7 @@ impl Node {
         self.registry
             .artifacts
             .iter()
-            .filter(|(_, entry)| !entry.revoked)
+            .filter(|(_, entry)| super::standing(entry) == Standing::Admitted)
             .filter(|(_, entry)| {
                 self.files.get(&entry.file).is_some_and(|file| {
                     let program = file.document == entry.document

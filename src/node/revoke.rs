@@ -53,13 +53,24 @@ impl Node {
             let plan = self.plan_of(id);
             self.retire(id, &live, plan);
         }
+        let mut released = None;
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
             for executable in &entry.effective.executables {
                 self.unrecognised.remove(&executable.path);
             }
+            if std::mem::take(&mut entry.released) {
+                released = Some(entry.clone());
+            }
             entry.revoked = true;
             entry.mode = Mode::Enforce;
             entry.mode_until = None;
+        }
+        if let Some(entry) = released
+            && let Err(error) = self.keep_revoked(id, &entry)
+        {
+            event = event
+                .detail("failed")
+                .message(format!("{}; its executables may still run", chain(&error)));
         }
         self.record(event);
         self.settle_cut();
@@ -130,6 +141,9 @@ impl Node {
                 ),
             }
         }
+        // what they hold open
+        self.settle_cut();
+        self.look_again();
     }
 
     /// Whether it was in force.
@@ -145,7 +159,7 @@ impl Node {
         Ok(state == SlotState::Admitted)
     }
 
-    fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
+    pub(super) fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
         for (identity, bound) in self.kernel.bindings()? {
             if bound == slot {
                 self.kernel.unbind(&identity)?;
@@ -158,6 +172,15 @@ impl Node {
     pub(super) fn forget(&mut self, id: &str) -> Response {
         match self.standing_of(id) {
             Some(Standing::Revoked) => {}
+            Some(Standing::Released) => {
+                return Response::refused(
+                    Why::Unfit,
+                    format!(
+                        "The artifact {id:?} is released, so its programs run; to forget it, remove its \
+                         file first"
+                    ),
+                );
+            }
             Some(_) => {
                 return Response::refused(
                     Why::Unfit,
@@ -229,6 +252,20 @@ impl Node {
 
     /// Changes the mode of one artifact, and says what that means on this node.
     pub(super) fn set_mode(&mut self, id: &str, mode: Mode, for_seconds: Option<u64>) -> Response {
+        if self.is_released(id) {
+            if mode == Mode::Audit {
+                return Response::refused(
+                    Why::Unfit,
+                    format!(
+                        "The artifact {id:?} is released, so nothing is told of it; \"cartouche mode {id} \
+                         enforce\" ends that"
+                    ),
+                );
+            }
+            if let Err(error) = self.hold_again(id) {
+                return Response::refused(Why::Failed, chain(&error));
+            }
+        }
         let until = match self.change_mode(id, mode, for_seconds) {
             Ok(until) => until,
             Err(refused) => return Response::Refused(refused),
