@@ -8,7 +8,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// One C file, one Rust module and one test each; see docs/architecture.md.
-const DOMAINS: &[&str] = &["exec", "file", "network", "ipc", "privilege", "guard"];
+const DOMAINS: &[&str] = &[
+    "exec",
+    "file",
+    "network",
+    "ipc",
+    "privilege",
+    "guard",
+    "cut",
+];
 
 fn main() {
     if let Err(problem) = build() {

@@ -134,8 +134,9 @@ struct holder {
 enum slot_state {
 	SLOT_UNKNOWN = 0, /* denies */
 	SLOT_ADMITTED = 1,
-	SLOT_REVOKED = 2, /* denies */
-	SLOT_REFUSED = 3, /* rejected, waiting or being hashed: does not run */
+	SLOT_REVOKED = 2,  /* denies */
+	SLOT_REFUSED = 3,  /* rejected, waiting or being hashed: does not run */
+	SLOT_RELEASED = 4, /* let go: its tasks are outside as long as this stands */
 };
 
 enum slot_mode {
@@ -149,6 +150,7 @@ enum slot_mode {
 #define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
 #define PLAN_EXCEPT 32u	    /* some capability carves paths out */
 #define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
+#define SLOT_DYING 128u	    /* of the slot: revoked, and its tasks are being ended */
 #define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 
 /* Written with one 8-byte store, so no task ever sees half of it. */
@@ -315,7 +317,8 @@ enum operation {
 	OP_MOVE = 29,	 /* a rename or link that would widen */
 	OP_FORK = 30,
 	OP_GUARD = 31, /* something of Cartouche's own, by a task outside */
-	OPERATIONS = 32,
+	OP_HELD = 32,  /* using what was opened before its rights ended */
+	OPERATIONS = 33,
 };
 
 /* Why, beyond "no rule". */
@@ -367,6 +370,12 @@ struct event {
 	__u8 comm[16];
 	__u8 object[RULE_MAX];
 	__u8 exe[RULE_MAX];
+};
+
+/* A thread of a process that is bound to a slot: see the program `list_bound`. */
+struct bound_task {
+	__u32 slot;
+	__u32 tgid;
 };
 
 /* What a descriptor is, told by the kernel: see the program `identify`. */

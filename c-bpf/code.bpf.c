@@ -75,7 +75,7 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	generates = implies_exec();
 	if (prot & PROT_EXEC)
 		generates |= (prot & PROT_WRITE) || !address;
-	else if (!generates && !(address && starting()))
+	else if (!generates && !(address && (starting() || !in_force(&bearer))))
 		return 0;
 	return judge_code(&bearer, address, generates) ? -EPERM : 0;
 }

@@ -376,6 +376,7 @@ struct task_struct {
 	int pid;
 	int tgid;
 	__u64 start_time;
+	int exit_state; /* not 0: has ended, and is nothing but a number any more */
 	unsigned int personality;
 	unsigned int in_execve : 1;
 	struct task_struct *group_leader;

@@ -103,8 +103,12 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 
 	if (clone_flags & CLONE_THREAD)
 		return 0;
-	if (!subject(&bearer))
+	/* also who is released: its children are held with it again */
+	if (outside() || !labelled(bpf_get_current_task_btf()->group_leader, &bearer))
 		return 0;
+	/* who is ended makes no more: ending them all comes to an end */
+	if (bearer.flags & SLOT_DYING)
+		goto refused;
 	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!label)
 		goto refused;
@@ -129,7 +133,9 @@ int BPF_PROG(task_newtask, struct task_struct *task, unsigned long clone_flags)
 	struct bearer bearer;
 	struct label *label;
 
-	if ((clone_flags & CLONE_THREAD) || !subject(&bearer))
+	if ((clone_flags & CLONE_THREAD) || outside())
+		return 0;
+	if (!labelled(bpf_get_current_task_btf()->group_leader, &bearer))
 		return 0;
 	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (label && label->slot)

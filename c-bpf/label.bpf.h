@@ -84,10 +84,10 @@ static __always_inline void read_slot(struct bearer *bearer)
 }
 
 /*
- * Fills `bearer` for a process, by its leader. False: outside. A label that exists but cannot be
+ * Fills `bearer` for a process that has a label, by its leader. A label that exists but cannot be
  * read is a subject of an unknown slot, and that denies.
  */
-static __always_inline bool bearer_of(struct task_struct *leader, struct bearer *bearer)
+static __always_inline bool labelled(struct task_struct *leader, struct bearer *bearer)
 {
 	struct label *label;
 
@@ -113,6 +113,12 @@ static __always_inline bool bearer_of(struct task_struct *leader, struct bearer 
 	return true;
 }
 
+/* Whether a process is a subject. False: outside, also as long as its slot is released. */
+static __always_inline bool bearer_of(struct task_struct *leader, struct bearer *bearer)
+{
+	return labelled(leader, bearer) && bearer->state != SLOT_RELEASED;
+}
+
 /* The same for the current task; the fast answer first. */
 static __always_inline bool subject(struct bearer *bearer)
 {
@@ -132,7 +138,7 @@ static __always_inline bool mirrored_subject(struct bearer *bearer)
 		return false;
 	bearer->slot = *slot;
 	read_slot(bearer);
-	return true;
+	return bearer->state != SLOT_RELEASED;
 }
 
 /* Whether a plan may be asked at all; else the reason why everything is denied. */

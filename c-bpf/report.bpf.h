@@ -105,7 +105,8 @@ static __always_inline int tell(const struct bearer *bearer, const struct attemp
 		reason = bearer->state == SLOT_REVOKED	 ? REASON_REVOKED
 			 : bearer->state == SLOT_REFUSED ? REASON_REFUSED
 							 : REASON_UNKNOWN_SLOT;
-	else if (bearer->mode == MODE_AUDIT && !attempt->always)
+	/* a revoked slot has the mode of the node; an unknown one enforces */
+	if (bearer->mode == MODE_AUDIT && !attempt->always)
 		deny = false;
 	slot = bearer->slot;
 	count = bpf_map_lookup_elem(&counts, &slot);

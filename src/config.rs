@@ -54,11 +54,22 @@ stable_words! {
     }
 }
 
+stable_words! {
+    /// What becomes of the running tasks of an artifact whose file is removed.
+    OnRevoke {
+        /// Every hooked operation is refused to them.
+        Deny = "deny",
+        /// They are ended.
+        Kill = "kill",
+    }
+}
+
 /// How the daemon behaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub gate: Gate,
     pub mode: Mode,
+    pub on_revoke: OnRevoke,
     pub guard: Guard,
     pub require: Require,
     pub audit: AuditConfig,
@@ -87,6 +98,7 @@ impl Default for Config {
         Self {
             gate: Gate::FailClosed,
             mode: Mode::Enforce,
+            on_revoke: OnRevoke::Deny,
             guard: Guard::On,
             require: Require::default(),
             audit: AuditConfig {
@@ -247,12 +259,14 @@ mod tests {
         let variables = [
             ("CARTOUCHED_AUDIT__SYSLOG", "true"),
             ("CARTOUCHED_MODE", "audit"),
+            ("CARTOUCHED_ON_REVOKE", "kill"),
         ];
 
         let config = load(&files, &variables).unwrap().config;
 
         assert_eq!(config.gate, Gate::AuditFallback);
         assert_eq!(config.mode, Mode::Audit);
+        assert_eq!(config.on_revoke, OnRevoke::Kill);
         assert_eq!(
             config.audit,
             AuditConfig {
@@ -280,6 +294,8 @@ mod tests {
         assert_eq!(fault("[audit]\n  keep = \"x\"").0, 2);
         assert_eq!(fault("[audit]\n  keep = \"x\"").1, 10);
         assert_eq!(fault("gate = \"open\"").1, 8);
+        assert_eq!(fault("\non_revoke = \"end\"").0, 2);
+        assert_eq!(fault("\non_revoke = \"end\"").1, 13);
         assert_eq!(fault("[audit]\nkeep = 0").0, 2);
         assert_eq!(
             fault("[audit]\nmax_size = 5").2,
@@ -326,7 +342,6 @@ mod tests {
     fn a_setting_of_a_later_build_is_refused_by_name() {
         for (text, key) in [
             ("managed = [\"/opt/**\"]", "managed"),
-            ("on_revoke = \"kill\"", "on_revoke"),
             (
                 "[admission]\nrequire_signature = true",
                 "admission.require_signature",

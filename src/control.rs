@@ -38,6 +38,10 @@ pub enum Request {
     Forget { id: String },
     /// Hold the next program of the process that asks to an artifact.
     Run { id: String },
+    /// Let the tasks and programs of one artifact be outside.
+    Release { id: String },
+    /// Take enforcement off this node, and end.
+    Detach,
     /// Read the policies directories again.
     Rescan,
     /// Answer once the file of this name in /etc/cartouche/policies.d, with this content, has its
@@ -103,6 +107,8 @@ stable_words! {
         Rejected = "rejected",
         /// Its file is gone; its program does not run until it is forgotten or admitted again.
         Revoked = "revoked",
+        /// An administrator let it go: its program runs outside until it is enforced or admitted again.
+        Released = "released",
     }
 }
 

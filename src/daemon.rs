@@ -28,6 +28,7 @@ use crate::posture::{
 };
 use crate::site::Site;
 use crate::watch::Watch;
+use crate::way_out::{self, AtBoot};
 
 /// How often the canary flies, every plan is read back and the report is renewed.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -143,6 +144,15 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let state = |error: node::Error| Failure::new(ExitCode::State, chain(&error));
     node::make_directories(&paths).map_err(state)?;
     let _lock = lock(&paths)?;
+    let at_boot = AtBoot::read();
+    match &at_boot {
+        AtBoot::Off => return stay_off(&paths),
+        AtBoot::Unknown(word) => say(
+            4,
+            &format!("warning: cartouche={word:?} on the kernel command line means nothing"),
+        ),
+        AtBoot::Audit | AtBoot::Nothing => {}
+    }
     let system = System::probe(Path::new("/"), &paths.bpffs);
     let layer = Layer::of_command_line(arguments.gate, arguments.mode);
     let loaded = Config::load(&paths, std::env::vars_os(), &layer).map_err(|error| {
@@ -161,7 +171,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
         return Err(Failure::new(ExitCode::Configuration, why));
     }
     let audit = node::open_audit(&config, &paths).map_err(state)?;
-    let (mut node, start) = start(config, &paths, system, audit)?;
+    let (mut node, start) = start(config, &paths, system, audit, at_boot == AtBoot::Audit)?;
     let canary = node.send_canary();
     node.reconcile(None);
     node.close_strangers();
@@ -180,6 +190,20 @@ fn run(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let signal = serve(&mut node, &paths, &layer)
         .map_err(|error| Failure::new(ExitCode::Failure, error.to_string()))?;
     node.stop(signal);
+    Ok(ExitCode::Success)
+}
+
+/// Nothing is loaded, and nothing stays: the kernel's command line says so.
+fn stay_off(paths: &Paths) -> Result<ExitCode, Failure> {
+    let way = "cartouche=off on the kernel command line";
+    let untold = way_out::take_off(paths, "boot-off", way)
+        .map_err(|error| Failure::new(ExitCode::State, chain(&error)))?;
+    for one in &untold {
+        say(4, &format!("warning: {one}"));
+    }
+    say(4, &format!("{way}: nothing is enforced"));
+    // not started by systemd: nobody to tell
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     Ok(ExitCode::Success)
 }
 
@@ -219,6 +243,7 @@ fn start(
     paths: &Paths,
     system: System,
     mut audit: Audit,
+    audits_by_boot: bool,
 ) -> Result<(Node, Start), Failure> {
     bpf::quiet_libbpf();
     let kernel = match Kernel::load() {
@@ -233,7 +258,10 @@ fn start(
         }
     };
     let gate = config.gate;
-    let mode = config.mode;
+    let mode = match audits_by_boot {
+        true => Mode::Audit,
+        false => config.mode,
+    };
     let opened = Node::open(
         config.clone(),
         paths.clone(),
@@ -254,6 +282,9 @@ fn start(
             return Err(Failure::new(code, why));
         }
     };
+    if audits_by_boot {
+        node.audits_by_boot();
+    }
     let blockers = node.blockers();
     let start = posture::decide(gate, mode, &blockers);
     match start {
@@ -398,6 +429,12 @@ async fn attend(
             Wake::Call(call) => {
                 if node.answer(call) {
                     settle(node, &mut watch, &mut clock);
+                }
+                if node.is_detached() {
+                    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+                    // who asked for it gets the answer meanwhile
+                    Timer::after(SOON).await;
+                    return Ok("detach");
                 }
             }
             Wake::Signal(Signal::Hup) => {

@@ -81,6 +81,10 @@ stable_words! {
         Stopped = "CART-110",
         /// The head of the audit chain, written down for comparison.
         ChainHead = "CART-111",
+        /// What tasks of revoked artifacts hold open is refused from now on, or no such task is left.
+        HeldDescriptors = "CART-112",
+        /// An administrator took a way out of enforcement, or ended it.
+        WayOut = "CART-113",
     }
 }
 

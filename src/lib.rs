@@ -21,3 +21,4 @@ pub mod registry;
 pub mod site;
 pub mod trusted_file;
 pub mod watch;
+pub mod way_out;

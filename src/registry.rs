@@ -52,6 +52,9 @@ pub struct Entry {
     pub mode_until: Option<u64>,
     /// Set when its file went away; its program does not run.
     pub revoked: bool,
+    /// Set while an administrator lets its tasks and programs be outside.
+    #[serde(default)]
+    pub released: bool,
     /// Claimed paths with the s_dev that they were claimed on.
     pub claims: BTreeSet<(u32, String)>,
 }

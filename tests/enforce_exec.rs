@@ -5,7 +5,7 @@ mod guest;
 use std::fs::{self, File};
 
 use cartouche::bpf::sys::{operation, reason, right};
-use cartouche::enforcer::{DATAGRAM_PROGRAMS, Kernel, Mode, SlotState};
+use cartouche::enforcer::{CUT_PROGRAMS, DATAGRAM_PROGRAMS, Kernel, Mode, SlotState};
 use guest::{Program, ROOM, Subject, USERS};
 
 const READ: u32 = right::RIGHT_READ.0;
@@ -22,7 +22,8 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 
             let absent = kernel.absent_hooks();
             for (hook, attached) in kernel.attached() {
-                let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
+                let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str())
+                    || CUT_PROGRAMS.contains(&hook.as_str());
                 assert!(attached || absent.contains(&hook) || on_demand, "{hook}");
             }
             // the programs are new ones, the maps the same
@@ -33,7 +34,7 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 }
 
 /// The hooks that each domain owns by the design, on the newest kernel.
-const HOOKS: [(&str, &str); 6] = [
+const HOOKS: [(&str, &str); 7] = [
     (
         "exec",
         "bprm_check_security bprm_committing_creds bprm_creds_for_exec file_mprotect \
@@ -65,6 +66,7 @@ const HOOKS: [(&str, &str); 6] = [
          uring_override_creds uring_sqpoll userns_create",
     ),
     ("guard", "bpf bpf_map bpf_prog"),
+    ("cut", "file_permission socket_recvmsg socket_sendmsg"),
 ];
 
 /// Those that came after 6.1.
@@ -93,11 +95,12 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             assert_eq!(owned, Vec::from_iter(hooks.split_whitespace()), "{name}");
         }
         for (hook, attached) in &attached {
-            let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
+            let on_demand =
+                DATAGRAM_PROGRAMS.contains(&hook.as_str()) || CUT_PROGRAMS.contains(&hook.as_str());
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 81);
+        assert_eq!(attached.len(), 84);
     });
 }
 

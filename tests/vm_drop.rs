@@ -11,7 +11,7 @@ use cartouche::config::Paths;
 use cartouche::control::Standing::{Admitted, Revoked};
 use cartouche::control::{Client, Request, Response};
 use cartouche::event::Code;
-use daemon::Outcome::{Done, NotStarted, Refused};
+use daemon::Outcome::{Done, NotStarted, Silenced};
 use daemon::{Daemon, POLICIES, SHIPPED, Tool};
 use rustix::process::Signal;
 
@@ -103,7 +103,7 @@ fn a_removed_file_takes_all_rights_away_until_it_is_forgotten_or_comes_back() {
 
     let told = daemon.audit.tells(mark, Code::Revoked, "removed");
     assert_eq!(told.facts["tasks"], "1");
-    assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     assert_eq!(tool.reads("mine"), NotStarted);
     let told = daemon.audit.tells(mark, Code::Drift, "removed");
     assert_eq!(told.detail.as_deref(), Some("revoked"));
@@ -111,8 +111,8 @@ fn a_removed_file_takes_all_rights_away_until_it_is_forgotten_or_comes_back() {
     tool.drop(&artifact);
 
     daemon.comes_to("removed", Admitted);
-    assert_eq!(running.reads("mine"), Done);
     tool.is_held();
+    let mut running = tool.start();
 
     tool.remove();
     daemon.comes_to("removed", Revoked);
@@ -122,7 +122,7 @@ fn a_removed_file_takes_all_rights_away_until_it_is_forgotten_or_comes_back() {
     assert_eq!(daemon.standing("removed"), None);
     tool.is_free();
     // the process that was bound stays refused
-    assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     daemon.audit.is_whole();
 }
 

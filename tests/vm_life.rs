@@ -12,7 +12,7 @@ use std::time::Duration;
 use cartouche::control::Standing::{Admitted, Rejected, Revoked};
 use cartouche::event::{Code, Event};
 use cartouche::posture::{ReasonCode, RuntimeState};
-use daemon::Outcome::{Done, NotStarted, Refused};
+use daemon::Outcome::{Done, NotStarted, Refused, Silenced};
 use daemon::{Daemon, POLICIES, Tool};
 use rustix::process::Signal;
 
@@ -138,7 +138,7 @@ fn an_ended_daemon_leaves_everything_in_force_and_says_that_it_is_gone() {
     daemon.start();
     daemon.comes_to("unseen", Admitted);
     daemon.comes_to("ended", Revoked);
-    assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     daemon.audit.counts(mark, "ended", &tool.file("other"), 3);
     daemon.reports("ENFORCE", |report| {
         report.runtime_state == RuntimeState::Enforce
@@ -173,7 +173,7 @@ fn a_killed_daemon_changes_nothing_and_the_next_one_tells_all_that_happened() {
     assert_eq!(running.reads("other"), Refused);
     tool.remove();
     daemon.comes_to("killed", Revoked);
-    assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     daemon.audit.is_whole();
 }
 
@@ -199,7 +199,7 @@ fn a_daemon_that_is_killed_right_after_an_admission_leaves_no_rights_without_an_
     stays.is_held();
     assert_eq!(running[0].reads("mine"), Done);
     assert_eq!(running[0].reads("other"), Refused);
-    assert_eq!(running[1].reads("mine"), Refused);
+    assert_eq!(running[1].reads("mine"), Silenced);
     assert_ne!(daemon.standing("just-goes"), Some(Admitted));
     daemon.audit.is_whole();
 }
@@ -343,8 +343,7 @@ fn what_nobody_knows_any_more_is_let_go_when_the_daemon_starts() {
     // nobody's rights become another's, and nobody keeps rights for which nobody answers
     daemon.audit.tells(mark, Code::Revoked, "lost");
     assert_eq!(new.reads("other"), Done);
-    assert_eq!(running.reads("mine"), Refused);
-    assert_eq!(running.reads("other"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     // as if they had never been admitted or rejected
     for tool in [&old, &bad] {
         assert_eq!(daemon.standing(&tool.id), None);

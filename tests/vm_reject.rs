@@ -15,7 +15,7 @@ use cartouche::artifact::digest::sha256_hex;
 use cartouche::control::Standing::{Admitted, Rejected, Revoked, Waiting};
 use cartouche::event::{Code, Event, Outcome as Ending};
 use cartouche::posture::{ReasonCode, RuntimeState};
-use daemon::Outcome::{Done, NotStarted, Refused};
+use daemon::Outcome::{Done, NotStarted, Refused, Silenced};
 use daemon::{Daemon, Mark, POLICIES, Tool, seal};
 use serde::Deserialize;
 
@@ -644,7 +644,7 @@ fn an_update_that_changes_the_id_ends_the_old_one() {
 
     daemon.comes_to("id-after", Admitted);
     assert_eq!(daemon.standing("id-before"), Some(Revoked));
-    assert_eq!(running.reads("mine"), Refused);
+    assert_eq!(running.reads("mine"), Silenced);
     tool.is_held();
     daemon::cartouche_ok(&["forget", "id-before"]);
     tool.is_held();

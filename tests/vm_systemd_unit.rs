@@ -157,6 +157,24 @@ fn without_the_guard_the_report_says_so() {
 }
 
 #[test]
+fn the_command_takes_enforcement_off_where_nobody_else_can() {
+    in_a_guest!();
+    eventually("cartouche posture");
+    succeeds("systemctl stop cartouched.service");
+    assert_ne!(shell("rm -r /sys/fs/bpf/cartouche").0, 0);
+    assert_ne!(
+        shell("cp /usr/bin/cartouche /tmp/other && /tmp/other detach --all").0,
+        0
+    );
+
+    succeeds("cartouche detach --all");
+
+    assert!(!std::path::Path::new("/sys/fs/bpf/cartouche/links").exists());
+    succeeds("systemctl start cartouched.service");
+    eventually("cartouche posture");
+}
+
+#[test]
 fn reload_reads_everything_again() {
     in_a_guest!();
 

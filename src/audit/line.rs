@@ -32,7 +32,7 @@ pub fn level(event: &Event) -> Level {
         Code::Rejected if event.detail.as_deref() == Some("waiting") => Level::Warning,
         Code::EventsLost | Code::Rejected => Level::Error,
         Code::SinkChanged if event.detail.as_deref() == Some("failed") => Level::Error,
-        Code::FileIgnored => Level::Warning,
+        Code::FileIgnored | Code::WayOut => Level::Warning,
         Code::ModeChanged if event.detail.as_deref() == Some("audit") => Level::Warning,
         Code::Drift | Code::DigestMismatch if event.outcome == Outcome::Denied => Level::Warning,
         Code::PostureChanged => match event.facts.get("reasons") {
@@ -48,6 +48,7 @@ pub fn level(event: &Event) -> Level {
         | Code::Adopted
         | Code::ModeChanged
         | Code::Forgotten
+        | Code::HeldDescriptors
         | Code::SinkChanged => Level::Notice,
         Code::Started | Code::Stopped | Code::ChainHead => Level::Info,
         Code::Submitted
@@ -78,6 +79,8 @@ fn noun(code: Code) -> &'static str {
         Code::Started => "start",
         Code::Stopped => "stop",
         Code::ChainHead => "chain",
+        Code::HeldDescriptors => "held",
+        Code::WayOut => "way-out",
     }
 }
 

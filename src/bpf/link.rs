@@ -33,7 +33,7 @@ impl Link {
         check(result, || format!("pin {}", path.display())).map(|_| ())
     }
 
-    pub(super) fn read_iterator(&self) -> Result<()> {
+    pub(super) fn read_iterator(&self) -> Result<Vec<u8>> {
         // SAFETY: the link is valid; its descriptor stays its own.
         let link = unsafe { libbpf_sys::bpf_link__fd(self.link.as_ptr()) };
         // SAFETY: takes a number; returns a new descriptor.
@@ -41,9 +41,10 @@ impl Link {
         check(fd, || "start the iterator".to_owned())?;
         // SAFETY: just returned to us, nobody else owns it.
         let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        file.read_to_end(&mut Vec::new())
+        let mut written = Vec::new();
+        file.read_to_end(&mut written)
             .map_err(|source| Error::new("run the iterator", source))?;
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -61,6 +61,7 @@ skeleton!(
     privilege_bpf__destroy
 );
 skeleton!(guard_bpf, guard_bpf__open_opts, guard_bpf__destroy);
+skeleton!(cut_bpf, cut_bpf__open_opts, cut_bpf__destroy);
 
 /// A loaded object. Dropping it closes its descriptors; what is pinned stays in force.
 #[must_use = "dropping it closes the programs that are not pinned"]
@@ -324,8 +325,8 @@ impl Program<'_> {
         Link::from_raw(link, || format!("attach {} to the cgroup root", self.name))
     }
 
-    /// Runs an iterator to its end and drops what it prints.
-    fn iterate(&self) -> Result<()> {
+    /// Runs an iterator to its end; what it wrote.
+    pub fn iterate(&self) -> Result<Vec<u8>> {
         // SAFETY: an iterator program, without options.
         let link = unsafe { libbpf_sys::bpf_program__attach_iter(self.raw(), std::ptr::null()) };
         Link::from_raw(link, || format!("attach the iterator {}", self.name))?.read_iterator()

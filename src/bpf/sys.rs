@@ -63,6 +63,7 @@ plain!(
     event,
     identity,
     label,
+    bound_task,
 );
 
 /// The bytes of a value.

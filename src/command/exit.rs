@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::artifact::digest::SealError;
 use crate::control::Why;
-use crate::{atomic_write, audit, control, site};
+use crate::{atomic_write, audit, control, site, way_out};
 
 macro_rules! exits {
     ($($variant:ident = $code:literal $meaning:literal,)*) => {
@@ -89,6 +89,8 @@ pub enum Error {
     Log { source: audit::Error },
     /// An answer could not be put into JSON.
     Json { source: serde_json::Error },
+    /// Enforcement was not taken off.
+    WayOut { source: way_out::Error },
     /// What was asked for does not exist; a sentence.
     NotFound { message: String },
     /// What was asked for does not make sense; a sentence.
@@ -138,6 +140,7 @@ impl Error {
             | Self::Site { .. }
             | Self::OtherAnswer
             | Self::Log { .. }
+            | Self::WayOut { .. }
             | Self::Json { .. } => Exit::Failed,
         }
     }
@@ -190,6 +193,7 @@ impl fmt::Display for Error {
             }
             Self::Log { .. } => f.write_str("The audit log could not be read"),
             Self::Json { .. } => f.write_str("The answer could not be put into JSON"),
+            Self::WayOut { source } => source.fmt(f),
             Self::NotFound { message } | Self::Unfit { message } => f.write_str(message),
         }
     }
@@ -204,6 +208,7 @@ impl std::error::Error for Error {
             Self::Site { source } => Some(source),
             // Shown in place of this error.
             Self::Daemon { source } => std::error::Error::source(source),
+            Self::WayOut { source } => std::error::Error::source(source),
             Self::Log { source } => Some(source),
             Self::Json { source } => Some(source),
             Self::NotInstalled { .. }

@@ -148,6 +148,7 @@ fn told(target: &str, verdict: &control::Verdict) -> Result<Answer, Error> {
                 "{target}: waiting; it is admitted when its program is there, which does not run otherwise\n"
             )
         }
+        Standing::Released => format!("{target}: released; its programs run without an envelope\n"),
         Standing::Rejected | Standing::Revoked => format!(
             "{target}: {}: {} {}\n",
             verdict.standing,

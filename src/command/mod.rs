@@ -3,6 +3,7 @@
 
 mod audit;
 mod denials;
+mod detach;
 mod exit;
 mod forget;
 mod inspect;
@@ -12,6 +13,7 @@ mod mode;
 mod new;
 mod posture;
 mod program;
+mod release;
 mod run;
 mod seal;
 mod snapshot;
@@ -69,6 +71,8 @@ enum Command {
     Mode(mode::Args),
     Forget(forget::Args),
     Run(run::Args),
+    Release(release::Args),
+    Detach(detach::Args),
     Posture(posture::Args),
     Audit(audit::Args),
 }
@@ -193,6 +197,8 @@ fn run(command: &Command, paths: &Paths) -> Result<Answer, Error> {
         Command::Mode(args) => mode::run(args, paths),
         Command::Forget(args) => forget::run(args, paths),
         Command::Run(args) => run::run(args, paths),
+        Command::Release(args) => release::run(args, paths),
+        Command::Detach(args) => detach::run(args, paths),
         Command::Posture(_) => posture::run(paths),
         Command::Audit(args) => audit::run(args, paths),
     }
@@ -307,6 +313,8 @@ mod tests {
             &["inspect", "a"],
             &["mode", "a", "audit"],
             &["forget", "a"],
+            &["release", "a"],
+            &["detach", "--all"],
             &["posture"],
         ] {
             let error = run_in(&paths, line).unwrap_err();
@@ -328,6 +336,7 @@ mod tests {
             &["inspect", "a"],
             &["mode", "a", "audit"],
             &["forget", "a"],
+            &["release", "a"],
             &["posture"],
         ] {
             let error = run_in(&paths, line).unwrap_err();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
-use super::{Error, Gate, Guard, Mode, Paths, Size};
+use super::{Error, Gate, Guard, Mode, OnRevoke, Paths, Size};
 use crate::trusted_file::{Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
@@ -28,6 +28,8 @@ pub struct Layer {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    on_revoke: Option<OnRevoke>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<Guard>,
     #[serde(skip_serializing_if = "Option::is_none")]
     require: Option<RequireLayer>,
@@ -36,8 +38,6 @@ pub struct Layer {
     // Keys of the design that no domain of this build honours.
     #[serde(skip_serializing)]
     managed: Option<Spanned<toml::Value>>,
-    #[serde(skip_serializing)]
-    on_revoke: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
     admission: Option<AdmissionLayer>,
 }
@@ -76,6 +76,7 @@ struct AdmissionLayer {
 const KEYS: &[&str] = &[
     "gate",
     "mode",
+    "on_revoke",
     "require.network",
     "require.exec_identity",
     "require.exec_runtime_deps",
@@ -84,7 +85,6 @@ const KEYS: &[&str] = &[
     "audit.max_size",
     "audit.keep",
     "managed",
-    "on_revoke",
     "guard",
     "admission.require_signature",
 ];
@@ -125,11 +125,6 @@ impl Layer {
                 "managed",
                 self.managed.as_ref(),
                 "hold back unadmitted programs",
-            ),
-            (
-                "on_revoke",
-                self.on_revoke.as_ref(),
-                "kill what was revoked",
             ),
             ("admission.require_signature", signature, "check signatures"),
         ];

@@ -6,9 +6,13 @@ use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
 
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
 use super::unit::{UnitRules, Units};
 use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
+use crate::bpf;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
 use crate::bpf::sys::{self, Plain};
@@ -23,7 +27,7 @@ pub(super) struct Exec {
     claims: Table<sys::claim_key, sys::claim>,
     claim_names: Table<sys::claim_name_key, u32>,
     mirror: Table<u64, u32>,
-    /// By the descriptor of a process.
+    /// By a pidfd of the process.
     labels: Table<i32, sys::label>,
     units: Units,
     /// Processes labelled by adoption since load, as last read.
@@ -254,6 +258,32 @@ impl Exec {
             written => written?,
         }
         Ok(true)
+    }
+
+    /// Kills a process if it is bound to the slot; false if it is not, or is none any more. Between the look
+    /// and the signal the number cannot become another's: both go by one descriptor.
+    pub(super) fn kill(&self, slot: u32, tgid: u32) -> Result<bool, Error> {
+        let Some(pid) = i32::try_from(tgid).ok().and_then(Pid::from_raw) else {
+            return Ok(false);
+        };
+        let ended = |error: Errno| match error {
+            Errno::SRCH => Ok(false),
+            error => Err(bpf::Error::new(format!("end the process {tgid}"), error.into()).into()),
+        };
+        let process = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) => process,
+            Err(error) => return ended(error),
+        };
+        match self.labels.lookup(&process.as_raw_fd()) {
+            Ok(Some(label)) if label.slot == slot => {}
+            Ok(_) => return Ok(false),
+            Err(error) if error.errno() == libc::ESRCH => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        match pidfd_send_signal(process, Signal::KILL) {
+            Ok(()) => Ok(true),
+            Err(error) => ended(error),
+        }
     }
 
     /// Running processes by slot.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
+use super::cut::Cut;
 use super::exec::{Exec, Identity};
 use super::file::FileRules;
 use super::guard::{Guard, place_of};
@@ -34,6 +35,8 @@ pub enum SlotState {
     Revoked,
     /// Rejected, waiting, or being examined: does not run.
     Refused,
+    /// Its tasks are outside as long as this stands.
+    Released,
 }
 
 /// The command, which may take enforcement off this node while no daemon runs.
@@ -65,6 +68,7 @@ pub struct Kernel {
     ipc: Ipc,
     privilege: Privilege,
     guard: Guard,
+    cut: Cut,
     slots: Words<sys::slot>,
     holders: Table<u32, sys::holder>,
     counts: Table<u32, sys::slot_counts>,
@@ -95,6 +99,7 @@ impl Kernel {
             files: FileRules::load(root, &types)?,
             network: Network::load(root, &types)?,
             privilege: Privilege::load(root, &types)?,
+            cut: Cut::load(root, &types)?,
             slots: Words::map(&exec.object().map("slots")?, "slots")?,
             holders: ipc.holders()?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,
@@ -106,7 +111,7 @@ impl Kernel {
     }
 
     /// The table of domains.
-    pub fn domains(&self) -> [&dyn Enforcer; 6] {
+    pub fn domains(&self) -> [&dyn Enforcer; 7] {
         [
             &self.exec,
             &self.files,
@@ -114,6 +119,7 @@ impl Kernel {
             &self.ipc,
             &self.privilege,
             &self.guard,
+            &self.cut,
         ]
     }
 
@@ -135,13 +141,17 @@ impl Kernel {
             if !self.slots_with_udp()?.is_empty() {
                 self.network.watch_datagrams(directory, true)?;
             }
+            if !self.tasks_without_rights()?.is_empty() {
+                self.cut.watch_held(directory, true)?;
+            }
             Ok(())
         })
     }
 
-    /// Takes enforcement off this node.
+    /// Takes enforcement off this node: nothing of Cartouche is left in the kernel but what this process
+    /// itself holds.
     pub fn detach(root: &Path) -> Result<(), Error> {
-        pins::remove(&pins::links(root))
+        pins::remove_all(root)
     }
 
     /// Guards pins, maps, links and this process against everybody else; refusals are told on behalf of
@@ -276,9 +286,21 @@ impl Kernel {
         self.write_slot(slot, SlotState::Admitted, mode, flags, number)
     }
 
-    /// Changes what all tasks of a slot are held to, without a plan: revoked or refused.
+    /// Changes what all tasks of a slot are held to, without a plan: revoked, refused or released.
     pub fn close(&self, slot: u32, state: SlotState) -> Result<(), Error> {
         self.write_slot(slot, state, Mode::Enforce, 0, 0)
+    }
+
+    /// Ends all rights of a slot's tasks; in audit mode that is only told. Tasks that are `dying` make no
+    /// others any more.
+    pub fn revoke(&self, slot: u32, mode: Mode, dying: bool) -> Result<(), Error> {
+        let flags = if dying { sys::SLOT_DYING as u16 } else { 0 };
+        self.write_slot(slot, SlotState::Revoked, mode, flags, 0)
+    }
+
+    /// Kills a process if it is bound to the slot, and tells whether it was.
+    pub fn kill(&self, slot: u32, tgid: u32) -> Result<bool, Error> {
+        self.exec.kill(slot, tgid)
     }
 
     /// The state of a slot as the kernel holds it.
@@ -288,6 +310,7 @@ impl Kernel {
             x if x == sys::slot_state::SLOT_ADMITTED.0 => SlotState::Admitted,
             x if x == sys::slot_state::SLOT_REVOKED.0 => SlotState::Revoked,
             x if x == sys::slot_state::SLOT_REFUSED.0 => SlotState::Refused,
+            x if x == sys::slot_state::SLOT_RELEASED.0 => SlotState::Released,
             _ => SlotState::Unknown,
         };
         let mode = if u32::from(held.mode) == sys::slot_mode::MODE_AUDIT.0 {
@@ -406,6 +429,29 @@ impl Kernel {
             .watch_datagrams(&pins::links(&self.root), needed)
     }
 
+    /// Refuses what is held open to whom it is not [a right](Self::tasks_without_rights) any more, or lets the
+    /// programs for that go. Whether anything changed.
+    pub fn cut(&self, wanted: bool) -> Result<bool, Error> {
+        self.cut.watch_held(&pins::links(&self.root), wanted)
+    }
+
+    /// Running processes of slots that are revoked, or unknown: slots and process numbers.
+    pub fn tasks_without_rights(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
+        let mut tasks = BTreeSet::new();
+        // who forks and ends without a pause may be missed once
+        for _ in 0..2 {
+            for (slot, tgid) in self.cut.bound()? {
+                if matches!(self.state(slot)?.0, SlotState::Revoked | SlotState::Unknown) {
+                    tasks.insert((slot, tgid));
+                }
+            }
+            if !tasks.is_empty() {
+                break;
+            }
+        }
+        Ok(tasks)
+    }
+
     /// Binds running tasks of bound executables. Tells how many processes.
     pub fn adopt(&self) -> Result<u64, Error> {
         self.exec.adopt()
@@ -490,6 +536,7 @@ impl Kernel {
             SlotState::Admitted => sys::slot_state::SLOT_ADMITTED,
             SlotState::Revoked => sys::slot_state::SLOT_REVOKED,
             SlotState::Refused => sys::slot_state::SLOT_REFUSED,
+            SlotState::Released => sys::slot_state::SLOT_RELEASED,
         };
         let mode = match mode {
             Mode::Enforce => sys::slot_mode::MODE_ENFORCE,

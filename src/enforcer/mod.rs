@@ -1,12 +1,14 @@
 //! The domains: what this node can enforce, and how a plan comes into force. Each domain is one C file,
 //! one module here and one test file; the table in [`Kernel`] is the list of all.
 
+mod cut;
 mod exec;
 mod file;
 mod guard;
 mod ipc;
 mod kernel;
 mod network;
+mod on_demand;
 mod pins;
 mod privilege;
 mod rule_hash;
@@ -23,6 +25,7 @@ use crate::bpf::link::Link;
 use crate::bpf::object::{Id, Kind, Object, Skeleton};
 use crate::plan::Plan;
 
+pub use cut::CUT_PROGRAMS;
 pub use exec::Identity;
 pub use kernel::{Kernel, Mode, SlotState, Totals};
 pub use network::DATAGRAM_PROGRAMS;

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::rule_hash::{RuleHash, count};
-use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, pin};
+use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, on_demand, pin};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::Link;
-use crate::bpf::object::{Id, Kind, Object, Program};
+use crate::bpf::object::{Id, Kind, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{EndpointRange, Plan, SingleEndpoint};
@@ -24,9 +23,6 @@ pub const DATAGRAM_PROGRAMS: [&str; 4] = [
     "ip_cmsg_send",
     "ip6_datagram_send_ctl",
 ];
-
-/// The longest that the kernel takes to end a link.
-const LET_GO: Duration = Duration::from_secs(5);
 
 type Ranges = Table<u32, sys::net_range>;
 
@@ -52,48 +48,25 @@ impl Network {
 
     /// Attaches the programs for datagrams, or lets them go.
     pub(super) fn watch_datagrams(&self, links: &Path, wanted: bool) -> Result<(), Error> {
-        for name in DATAGRAM_PROGRAMS {
-            let path = links.join(name);
-            match (wanted, path.exists()) {
-                (true, false) => self.attach_program(name, links)?,
-                (false, true) => std::fs::remove_file(&path).map_err(|source| Error::Pin {
-                    path: path.clone(),
-                    source,
-                })?,
-                _ => {}
-            }
-        }
+        on_demand::settle(wanted, &DATAGRAM_PROGRAMS, links, |name| {
+            self.attach_program(name)
+        })?;
         Ok(())
     }
 
-    fn attach_program(&self, name: &str, directory: &Path) -> Result<(), Error> {
+    fn attach_program(&self, name: &str) -> Result<Link, Error> {
         let program = self.object.program(name)?;
-        let link = if program.kind() == Kind::Cgroup {
+        if program.kind() == Kind::Cgroup {
             let path = PathBuf::from(CGROUP_ROOT);
             let root = File::open(&path).map_err(|source| Error::Pin { path, source })?;
-            program.attach_cgroup(root.as_fd())?
+            Ok(program.attach_cgroup(root.as_fd())?)
         } else {
-            attach_again(&program)?
-        };
-        pin(link, directory, name)
+            on_demand::attach_again(&program)
+        }
     }
 
     fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
         Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
-    }
-}
-
-/// Attaches a program that may have been let go a moment ago: its link ends some time after the pin is
-/// gone, and while it lives, the program cannot be attached once more.
-fn attach_again(program: &Program<'_>) -> Result<Link, Error> {
-    let begun = Instant::now();
-    loop {
-        match program.attach() {
-            Err(error) if error.errno() == libc::EBUSY && begun.elapsed() < LET_GO => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            attached => return Ok(attached?),
-        }
     }
 }
 
@@ -128,7 +101,8 @@ impl Enforcer for Network {
     fn attach(&self, directory: &Path) -> Result<(), Error> {
         for program in self.object.programs() {
             if program.is_loaded() && !DATAGRAM_PROGRAMS.contains(&program.name()) {
-                self.attach_program(program.name(), directory)?;
+                let name = program.name();
+                pin(self.attach_program(name)?, directory, name)?;
             }
         }
         Ok(())

@@ -47,6 +47,14 @@ pub fn replace(root: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Re
     remove(&next)
 }
 
+/// Unpins everything: the programs detach first, then the tables go. The only way in which pins in force are
+/// removed.
+pub fn remove_all(root: &Path) -> Result<(), Error> {
+    remove(&links(root))?;
+    remove(&root.join("links_next"))?;
+    remove(root)
+}
+
 /// Unpins everything below a directory of links. The programs detach.
 pub fn remove(directory: &Path) -> Result<(), Error> {
     let entries = match fs::read_dir(directory) {

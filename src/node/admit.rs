@@ -106,6 +106,7 @@ impl Node {
                     mode: mode.0,
                     mode_until: mode.1,
                     revoked: false,
+                    released: false,
                     claims: BTreeSet::new(),
                 };
                 let id = effective.id.clone();
@@ -252,6 +253,7 @@ impl Node {
         for executable in entry.effective.executables.iter().filter(|e| e.script) {
             self.unrecognised.insert(executable.path.clone());
         }
+        self.tell_end_of_release(id);
         let old_plan = self.plan_of(id);
         if let Some(old) = self.live.insert(id.to_owned(), live) {
             self.retire(id, &old, old_plan);

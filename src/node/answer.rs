@@ -34,6 +34,8 @@ impl Node {
             } => (self.set_mode(&id.clone(), *mode, *for_seconds), true),
             Request::Forget { id } => (self.forget(&id.clone()), true),
             Request::Run { id } => (self.invite(&id.clone(), &call), false),
+            Request::Release { id } => (self.release_artifact(&id.clone()), true),
+            Request::Detach => (self.detach(), true),
             Request::Rescan => {
                 self.reread_site();
                 let message = "The policies directories were read again.".to_owned();
@@ -92,6 +94,12 @@ impl Node {
         let known = self.files.get(file)?;
         (known.document == *sha256).then(|| {
             let mut verdict = known.verdict.clone();
+            if let Some(id) = self.released_from(file, sha256) {
+                verdict.standing = Standing::Released;
+                verdict.messages.push(format!(
+                    "The artifact stays released: \"cartouche mode {id} enforce\" ends that"
+                ));
+            }
             verdict.messages.extend(self.save_problem.clone());
             verdict
         })
@@ -188,12 +196,9 @@ impl Node {
                     version: Some(entry.effective.version.clone()),
                     publisher: Some(entry.effective.publisher.clone()),
                     file: entry.file.clone(),
-                    standing: if entry.revoked {
-                        Standing::Revoked
-                    } else {
-                        Standing::Admitted
-                    },
-                    mode: (!entry.revoked).then_some(self.effective_mode(entry.mode)),
+                    standing: super::standing(entry),
+                    mode: (super::standing(entry) == Standing::Admitted)
+                        .then_some(self.effective_mode(entry.mode)),
                     // a node that only audits does so without end
                     mode_until: entry
                         .mode_until
@@ -206,12 +211,16 @@ impl Node {
                         }),
                     tasks,
                     denials,
-                    problem: match entry.revoked {
-                        false => problem,
-                        true => Some(format!(
+                    problem: match super::standing(entry) {
+                        Standing::Revoked => Some(format!(
                             "Its file is gone and its programs do not run; put the file back, or \
                              \"cartouche forget {id}\" lets them run without an envelope"
                         )),
+                        Standing::Released => Some(format!(
+                            "Its programs run without an envelope; \"cartouche mode {id} enforce\" ends \
+                             that"
+                        )),
+                        _ => problem,
                     },
                 }
             })

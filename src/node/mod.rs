@@ -5,10 +5,12 @@ mod admit;
 mod answer;
 mod canary;
 mod claim;
+mod cut;
 mod examine;
 mod guard;
 mod observe;
 mod reconcile;
+mod release;
 mod retire;
 mod revoke;
 mod runtime;
@@ -65,6 +67,11 @@ pub struct Node {
     /// By slot: of the kernel's count of lost decisions, what the audit has been told.
     lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
+    cut: cut::State,
+    /// A way out for the whole node that was taken, as a sentence.
+    way_out: Option<String>,
+    /// Whether nothing is attached any more, because that was asked for.
+    detached: bool,
     next_plan: PlanNumber,
     /// Plans in the kernel, in force or about to be.
     plans: BTreeSet<PlanNumber>,
@@ -229,6 +236,9 @@ impl Node {
             slots: BTreeMap::new(),
             lost_told: BTreeMap::new(),
             canary: canary::State::default(),
+            cut: cut::State::default(),
+            way_out: None,
+            detached: false,
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
@@ -266,6 +276,7 @@ impl Node {
             }
         }
         node.resume();
+        node.settle_cut();
         node.bind_canary()?;
         node.guard()?;
         Ok(node)
@@ -302,6 +313,8 @@ impl Node {
         for (id, entry) in entries {
             let resumed = if entry.revoked {
                 self.keep_revoked(&id, &entry)
+            } else if entry.released {
+                self.keep_released(&id).map(drop).map_err(Error::from)
             } else {
                 self.resume_admitted(&id, &entry)
             };
@@ -473,9 +486,12 @@ impl Node {
         }
     }
 
-    /// When the audit wants to be called, or a mode ends.
+    /// When the audit wants to be called, or tasks of revoked artifacts are to be looked for.
     pub fn next_due(&self) -> Option<Instant> {
-        self.audit.next_due()
+        [self.audit.next_due(), self.cut.due]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Seconds until the next mode that was set for a time ends.
@@ -489,11 +505,12 @@ impl Node {
             .min()
     }
 
-    /// Writes folded repeats whose time has come, and ends modes whose time is over. Whether any mode
-    /// changed.
+    /// Writes folded repeats whose time has come, ends modes whose time is over, and looks for tasks of revoked
+    /// artifacts. Whether the posture changed.
     pub fn flush_due(&mut self) -> bool {
         self.audit.flush_due(Instant::now());
-        self.end_modes()
+        let cut = self.cut_due();
+        self.end_modes() || cut
     }
 
     /// Once an hour: the head of the audit chain.
@@ -535,15 +552,22 @@ impl Node {
 
     fn standing_of(&self, id: &str) -> Option<Standing> {
         let entry = self.registry.artifacts.get(id)?;
-        Some(if entry.revoked {
-            Standing::Revoked
-        } else {
-            Standing::Admitted
-        })
+        Some(standing(entry))
     }
 
-    fn close(&self, slot: u32, state: SlotState) -> Result<(), enforcer::Error> {
-        self.kernel.close(slot, state)
+    /// Ends the rights of a slot's tasks: a node that only audits refuses them nothing.
+    fn end_rights(&self, slot: u32) -> Result<(), enforcer::Error> {
+        self.kernel
+            .revoke(slot, self.kernel_mode(Mode::Enforce), self.kills())
+    }
+}
+
+/// How what is written down stands.
+fn standing(entry: &registry::Entry) -> Standing {
+    match (entry.revoked, entry.released) {
+        (true, _) => Standing::Revoked,
+        (false, true) => Standing::Released,
+        (false, false) => Standing::Admitted,
     }
 }
 

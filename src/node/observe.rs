@@ -7,7 +7,7 @@ use crate::artifact::capability::CapabilityName;
 use crate::bpf::sys;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState, Uses};
+use crate::enforcer::{self, CUT_PROGRAMS, DATAGRAM_PROGRAMS, SlotState, Uses};
 use crate::error::chain;
 use crate::event::{Code, Detail, Event, Outcome};
 use crate::plan::Plan;
@@ -28,7 +28,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 /// docs/threat-model.md.
 const UNMEDIATED: [&str; 13] = [
     "access",
-    "descriptors-held-after-revocation",
+    "after-revocation",
     "executable-stack",
     "guard",
     "inherited-descriptors",
@@ -116,6 +116,7 @@ impl Node {
             self.settle_datagrams();
             self.keep_guard();
             self.adopt();
+            self.settle_cut();
         }
     }
 
@@ -244,6 +245,16 @@ impl Node {
     /// From now on nothing is refused, and the report says so.
     pub fn only_audit(&mut self) {
         self.enforcing = false;
+        let revoked = self
+            .registry
+            .artifacts
+            .iter()
+            .filter(|(_, entry)| entry.revoked);
+        let slots: Vec<_> = revoked.filter_map(|(id, _)| self.slot_of(id)).collect();
+        for slot in slots {
+            // a store into mapped memory, which fails for slots beyond the last only
+            let _ = self.end_rights(slot);
+        }
         let ids: Vec<_> = self.live.keys().cloned().collect();
         for id in ids {
             if let Some(live) = self.live.get(&id)
@@ -279,11 +290,11 @@ impl Node {
             .sum();
         Observed {
             hooks: self.hooks(),
-            kernel_mode: Some(if self.enforcing {
-                Mode::Enforce
-            } else {
-                Mode::Audit
+            kernel_mode: (!self.detached).then_some(match self.enforcing {
+                true => Mode::Enforce,
+                false => Mode::Audit,
             }),
+            break_glass: self.ways_out(),
             canary: self.canary.last,
             artifacts: self.artifact_facts(),
             rejected: self.rejected(),
@@ -342,8 +353,12 @@ impl Node {
             .attached()
             .into_iter()
             .map(|(name, attached)| {
-                let expected =
-                    !absent.contains(&name) && (udp || !DATAGRAM_PROGRAMS.contains(&name.as_str()));
+                let needed = match name.as_str() {
+                    name if DATAGRAM_PROGRAMS.contains(&name) => udp,
+                    name if CUT_PROGRAMS.contains(&name) => self.cut.tasks > 0,
+                    _ => true,
+                };
+                let expected = needed && !absent.contains(&name);
                 let name = if CGROUP_PROGRAMS.contains(&name.as_str()) {
                     format!("cgroup/{name}")
                 } else {
@@ -359,7 +374,7 @@ impl Node {
             .registry
             .artifacts
             .iter()
-            .filter(|(_, entry)| !entry.revoked);
+            .filter(|(_, entry)| super::standing(entry) == Standing::Admitted);
         let mut facts: Vec<ArtifactFacts> = admitted
             .map(|(id, entry)| {
                 let live = self.live.get(id);
@@ -429,7 +444,7 @@ impl Node {
         self.registry
             .artifacts
             .iter()
-            .filter(|(_, entry)| !entry.revoked)
+            .filter(|(_, entry)| super::standing(entry) == Standing::Admitted)
             .filter(|(_, entry)| {
                 self.files.get(&entry.file).is_some_and(|file| {
                     let program = file.document == entry.document

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::admission::{self, ExecutableFacts, Options, Part};
 use crate::artifact::digest::sha256_hex;
 use crate::artifact::draft::Claimed;
-use crate::control::Standing;
+use crate::control::{Standing, Verdict};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::policies::{Policies, PolicyFile};
@@ -165,6 +165,10 @@ impl Node {
         let empty = Vec::new();
         let document = file.document.as_ref().unwrap_or(&empty);
         let claimed = Claimed::of(document);
+        if let Some(id) = self.released_from(name, &sha256_hex(document)) {
+            self.keep_released_file(name, id, document, claimed);
+            return false;
+        }
         let slot_name = claimed.id.clone().unwrap_or_else(|| format!("file:{name}"));
         let examined = self.examine(&slot_name, &claimed.paths, claimed.unit.is_some());
         let own = self.making_way(&slot_name, name, vanished);
@@ -237,6 +241,33 @@ impl Node {
             },
         );
         true
+    }
+
+    /// A file whose artifact is released is not decided about until it changes.
+    fn keep_released_file(&mut self, name: &str, id: String, document: &[u8], claimed: Claimed) {
+        let document = sha256_hex(document);
+        let known = self.files.get(name);
+        if known.is_some_and(|file| file.document == document) {
+            return;
+        }
+        self.unclaim_but(name, &BTreeSet::new());
+        let file = FileVerdict {
+            document,
+            verdict: Verdict {
+                standing: Standing::Admitted,
+                id: Some(id),
+                error: None,
+                detail: None,
+                messages: Vec::new(),
+            },
+            inputs: String::new(),
+            executables: claimed.paths.into_iter().collect(),
+            claimable: BTreeSet::new(),
+            claims: BTreeSet::new(),
+            unit: None,
+            parsable: true,
+        };
+        self.files.insert(name.to_owned(), file);
     }
 
     /// The same inputs as last time, and the executables are still the files that are bound.

@@ -18,7 +18,7 @@ impl Node {
     pub(super) fn revoke(&mut self, id: &str) {
         let mut event = Event::new(Code::Revoked, Outcome::Revoked).artifact(id);
         let closed = self.slot(id).and_then(|slot| {
-            self.close(slot, SlotState::Revoked)?;
+            self.end_rights(slot)?;
             Ok(slot)
         });
         match closed {
@@ -29,10 +29,13 @@ impl Node {
                     .ok()
                     .and_then(|tasks| tasks.get(&slot).copied())
                     .unwrap_or(0);
-                event = event.fact("tasks", tasks.to_string()).message(
-                    "Every hooked operation of its tasks is refused from now on, and its executables \
-                     do not run; \"cartouche forget\" ends that",
-                );
+                let what = match self.enforcing {
+                    true => "Every hooked operation of its tasks is refused from now on",
+                    false => "Nothing is refused to its tasks, as this node only audits",
+                };
+                event = event.fact("tasks", tasks.to_string()).message(format!(
+                    "{what}, and its executables do not run; \"cartouche forget\" ends that"
+                ));
             }
             Err(error) => {
                 event = event.detail("failed").message(format!(
@@ -50,22 +53,36 @@ impl Node {
             let plan = self.plan_of(id);
             self.retire(id, &live, plan);
         }
+        let mut released = None;
         if let Some(entry) = self.registry.artifacts.get_mut(id) {
             for executable in &entry.effective.executables {
                 self.unrecognised.remove(&executable.path);
+            }
+            if std::mem::take(&mut entry.released) {
+                released = Some(entry.clone());
             }
             entry.revoked = true;
             entry.mode = Mode::Enforce;
             entry.mode_until = None;
         }
+        if let Some(entry) = released
+            && let Err(error) = self.keep_revoked(id, &entry)
+        {
+            event = event
+                .detail("failed")
+                .message(format!("{}; its executables may still run", chain(&error)));
+        }
         self.record(event);
+        self.settle_cut();
+        // one that is just being started may not be among them yet
+        self.look_again();
         self.settle_datagrams();
     }
 
     /// After a start: what was revoked is refused again before anything else happens.
     pub(super) fn keep_revoked(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
         let slot = self.slot(id)?;
-        self.close(slot, SlotState::Revoked)?;
+        self.end_rights(slot)?;
         let mut claims = entry.claims.clone();
         // what an artifact in force runs by now is its own
         let taken: std::collections::BTreeSet<String> = self
@@ -128,13 +145,16 @@ impl Node {
                 ),
             }
         }
+        // what they hold open
+        self.settle_cut();
+        self.look_again();
     }
 
     /// Whether it was in force.
     fn close_stranger(&mut self, slot: u32) -> Result<bool, enforcer::Error> {
         let (state, _, _) = self.kernel.state(slot)?;
         if state == SlotState::Admitted {
-            self.close(slot, SlotState::Revoked)?;
+            self.end_rights(slot)?;
         }
         self.unbind_slot(slot)?;
         for (dev, path, _) in self.kernel.claims()?.iter().filter(|held| held.2 == slot) {
@@ -143,7 +163,7 @@ impl Node {
         Ok(state == SlotState::Admitted)
     }
 
-    fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
+    pub(super) fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
         for (identity, bound) in self.kernel.bindings()? {
             if bound == slot {
                 self.kernel.unbind(&identity)?;
@@ -156,6 +176,15 @@ impl Node {
     pub(super) fn forget(&mut self, id: &str) -> Response {
         match self.standing_of(id) {
             Some(Standing::Revoked) => {}
+            Some(Standing::Released) => {
+                return Response::refused(
+                    Why::Unfit,
+                    format!(
+                        "The artifact {id:?} is released, so its programs run; to forget it, remove its \
+                         file first"
+                    ),
+                );
+            }
             Some(_) => {
                 return Response::refused(
                     Why::Unfit,
@@ -228,6 +257,20 @@ impl Node {
 
     /// Changes the mode of one artifact, and says what that means on this node.
     pub(super) fn set_mode(&mut self, id: &str, mode: Mode, for_seconds: Option<u64>) -> Response {
+        if self.is_released(id) {
+            if mode == Mode::Audit {
+                return Response::refused(
+                    Why::Unfit,
+                    format!(
+                        "The artifact {id:?} is released, so nothing is told of it; \"cartouche mode {id} \
+                         enforce\" ends that"
+                    ),
+                );
+            }
+            if let Err(error) = self.hold_again(id) {
+                return Response::refused(Why::Failed, chain(&error));
+            }
+        }
         let until = match self.change_mode(id, mode, for_seconds) {
             Ok(until) => until,
             Err(refused) => return Response::Refused(refused),

@@ -252,6 +252,7 @@ fn operation(operation: u16) -> &'static str {
         "move",
         "fork",
         "guard",
+        "held-descriptor",
     ];
     WORDS
         .get(usize::from(operation))
@@ -374,6 +375,10 @@ mod tests {
     #[test]
     fn every_operation_and_reason_has_its_word() {
         assert_eq!(operation(sys::operation::OP_GUARD.0 as u16), "guard");
+        assert_eq!(
+            operation(sys::operation::OP_HELD.0 as u16),
+            "held-descriptor"
+        );
         assert_eq!(operation(sys::operation::OPERATIONS.0 as u16), "unknown");
         assert_eq!(reason(sys::reason::REASON_GUARDED.0 as u8), "guarded");
     }

@@ -28,7 +28,8 @@ impl Node {
 
     fn unit_rules(&mut self) -> Result<UnitRules, enforcer::Error> {
         let mut rules = UnitRules::default();
-        let mut artifacts: Vec<_> = self.registry.artifacts.iter().collect();
+        let artifacts = self.registry.artifacts.iter();
+        let mut artifacts: Vec<_> = artifacts.filter(|(_, entry)| !entry.released).collect();
         artifacts.sort_by_key(|(_, entry)| entry.revoked);
         for (id, entry) in artifacts {
             let (Some(unit), Some(slot)) = (&entry.effective.unit, self.slot_of(id)) else {

@@ -24,7 +24,7 @@ macro_rules! exit_codes {
 }
 
 exit_codes! {
-    Success = 0 "Ended as asked; enforcement stays pinned",
+    Success = 0 "Ended as asked; enforcement stays pinned unless a way out was taken",
     Failure = 1 "Ended by an error that is none of the following",
     Usage = 2 "Wrong arguments",
     Configuration = 10 "The configuration is invalid",

@@ -39,11 +39,17 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
         ),
         Admission::Stopped => add(
             ReasonCode::AdmissionStopped,
-            "No daemon admits artifacts; what was in force stays in force".to_owned(),
+            match observed.kernel_mode {
+                Some(_) => "No daemon admits artifacts; what was in force stays in force",
+                None => "No daemon admits artifacts",
+            }
+            .to_owned(),
         ),
     }
     match (observed.kernel_mode, observed.mode) {
         (Some(Mode::Enforce), _) => {}
+        // said below, as what it is
+        (Some(Mode::Audit), Mode::Enforce) if observed.break_glass.is_some() => {}
         (None, _) => add(
             ReasonCode::NotAttached,
             "No programs are attached".to_owned(),
@@ -58,7 +64,7 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
         ),
     }
     for (name, hook) in &observed.hooks {
-        if hook.expected && !hook.attached {
+        if hook.expected && !hook.attached && observed.kernel_mode.is_some() {
             add(
                 ReasonCode::HookMissing,
                 format!("The hook {name} is not attached"),

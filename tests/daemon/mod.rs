@@ -240,6 +240,11 @@ impl Daemon {
         Pid::from_child(self.child.as_ref().expect("it runs"))
     }
 
+    /// Waits for one that was told to end.
+    pub fn ends(&mut self) -> ExitStatus {
+        self.wait()
+    }
+
     fn wait(&mut self) -> ExitStatus {
         self.child.take().expect("it runs").wait().unwrap()
     }

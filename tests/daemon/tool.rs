@@ -29,6 +29,8 @@ pub enum Outcome {
     Refused,
     /// The program itself was not let run.
     NotStarted,
+    /// It says nothing any more: its rights have ended, and what it holds open is refused.
+    Silenced,
     /// Anything that a test does not expect.
     Other(String),
 }
@@ -38,6 +40,7 @@ impl Outcome {
         match text {
             text if text.ends_with("Operation not permitted") => Self::Refused,
             "content" => Self::Done,
+            "" => Self::Silenced,
             other => Self::Other(other.to_owned()),
         }
     }

@@ -23,7 +23,8 @@ use cartouche::enforcer::{Kernel, Mode};
 
 #[allow(unused_imports)]
 pub use envelope::{plan, plan_of, toml};
-pub use program::Program;
+#[allow(unused_imports)]
+pub use program::{Program, Running};
 #[allow(unused_imports)]
 pub use subject::{Denial, Subject};
 

@@ -11,6 +11,7 @@
     clippy::expect_used
 )]
 
+mod cut;
 mod exec;
 mod file;
 mod ipc;
@@ -42,6 +43,7 @@ fn perform(words: &[&str]) -> Done {
         network::perform,
         ipc::perform,
         privilege::perform,
+        cut::perform,
     ]
     .iter()
     .find_map(|domain| domain(words))
