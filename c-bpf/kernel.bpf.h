@@ -88,6 +88,7 @@ typedef _Bool bool;
 #define SIOCSPGRP 0x8902
 /* include/uapi/linux/fs.h */
 #define RENAME_EXCHANGE (1 << 1)
+#define RENAME_WHITEOUT (1 << 2)
 /* include/uapi/asm-generic/mman-common.h, include/linux/mm.h */
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4

@@ -129,6 +129,10 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 
 	if (!subject(&bearer))
 		return 0;
+	/* leaves a device node behind, as mknod makes one */
+	if ((flags & RENAME_WHITEOUT) &&
+	    refuse_flatly(&bearer, OP_DEVICE_NODE, 0, (__u64)BPF_CORE_READ(old_dir, mnt)))
+		return -EPERM;
 	from = place_of(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt),
 			BIT(RIGHT_DELETE));
 	to = place_of(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt),
