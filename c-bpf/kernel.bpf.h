@@ -99,6 +99,7 @@ typedef _Bool bool;
 #define PERSONALITY_ASK 0xffffffff
 /* include/uapi/linux/sched.h, include/linux/binfmts.h */
 #define CLONE_THREAD 0x00010000
+#define CLONE_INTO_CGROUP 0x200000000ull
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
 /* include/linux/socket.h, include/uapi/linux/in.h */
