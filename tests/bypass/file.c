@@ -3,8 +3,10 @@
 #include "bypass.h"
 #include <dirent.h>
 #include <linux/fs.h>
+#include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -449,9 +451,23 @@ static int listed(void)
 	return 1;
 }
 
+static int notified(void)
+{
+	return TRY(fcntl(TRY(open(at("shut"), O_RDONLY)), F_NOTIFY, DN_CREATE));
+}
+
 static int watched(void)
 {
 	return TRY(inotify_add_watch(TRY(inotify_init()), at("shut"), IN_ALL_EVENTS)) < 0;
+}
+
+/* Names of what happens, by the interface that needs no capability any more. */
+static int marked(void)
+{
+	int fd = TRY(syscall(SYS_fanotify_init, FAN_CLASS_NOTIF | FAN_REPORT_DFID_NAME, O_RDONLY));
+
+	return TRY(syscall(SYS_fanotify_mark, fd, FAN_MARK_ADD, FAN_CREATE | FAN_ONDIR, AT_FDCWD,
+			   at("shut")));
 }
 
 static int mapped(void)
@@ -493,6 +509,21 @@ static int attribute_read(void)
 static int leased(void)
 {
 	return TRY(fcntl(TRY(open(SHUT_FILE, O_RDONLY)), F_SETLEASE, F_RDLCK));
+}
+
+/* The kernel itself writes a file, where a process dies. */
+static int core_dumped(void)
+{
+	struct rlimit all = {RLIM_INFINITY, RLIM_INFINITY};
+	pid_t child = TRY(fork());
+
+	if (!child) {
+		if (chdir(at("shut")) || setrlimit(RLIMIT_CORE, &all))
+			_exit(1);
+		abort();
+	}
+	end_of(child);
+	return 0;
 }
 
 /* A program of the kernel's choice that the administrator's files name. */
@@ -578,12 +609,15 @@ const struct trick file_tricks[] = {
 	{"file-capability", file_capability},
 	{"directory-listed", listed},
 	{"directory-watched", watched},
+	{"directory-notified", notified},
+	{"directory-marked", marked},
 	{"mapped", mapped},
 	{"stat", asked},
 	{"access", asked_for_access},
 	{"link-text", link_text},
 	{"attribute-read", attribute_read},
 	{"lease", leased},
+	{"core-dumped", core_dumped},
 	{"core-pattern", kernel_helper},
 	{"modprobe-path", kernel_modprobe},
 	{"raw-disk", raw_disk},

@@ -246,6 +246,12 @@ static int packets(void)
 	return TRY(bind(fd, (struct sockaddr *)&lo, sizeof(lo)));
 }
 
+/* By the family for IPv4, which the kernel corrects. */
+static int old_packets(void)
+{
+	return TRY(socket(AF_INET, SOCK_PACKET, htons(ETH_P_ALL))) < 0;
+}
+
 static int routes(void)
 {
 	struct {
@@ -369,6 +375,7 @@ const struct trick network_tricks[] = {
 	{"ping", pings},
 	{"raw", raw},
 	{"packet", packets},
+	{"packet-of-old", old_packets},
 	{"netlink-route", routes},
 	{"netlink-audit", audit_link},
 	{"netlink-events", events},

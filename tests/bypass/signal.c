@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0 OR MIT
 /* Every road by which one process ends, stops or hinders another. */
 #include "bypass.h"
+#include <linux/sched.h>
 #include <linux/sockios.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -200,6 +201,23 @@ static int by_cgroup_freeze(void)
 	return by_cgroup(CGROUP "/cgroup.freeze");
 }
 
+/* Into the cgroup of others, whose service manager ends and accounts what is in there. */
+static int into_cgroup(void)
+{
+	struct clone_args arguments = {.flags = CLONE_INTO_CGROUP, .exit_signal = SIGCHLD};
+	char text[256] = "";
+	pid_t child;
+
+	arguments.cgroup = TRY(open(CGROUP, O_PATH | O_DIRECTORY));
+	child = TRY(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+	if (!child) {
+		int fd = open("/proc/self/cgroup", O_RDONLY);
+
+		_exit(read(fd, text, sizeof(text) - 1) <= 0 || !strstr(text, "/bypass"));
+	}
+	return end_of(child);
+}
+
 const struct trick signal_tricks[] = {
 	{"kill", by_kill},
 	{"kill-group", by_group},
@@ -222,5 +240,6 @@ const struct trick signal_tricks[] = {
 	{"priority-of-group", by_group_priority},
 	{"cgroup-kill", by_cgroup_kill},
 	{"cgroup-freeze", by_cgroup_freeze},
+	{"cgroup-entered", into_cgroup},
 	{},
 };

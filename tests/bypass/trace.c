@@ -149,6 +149,14 @@ static int advise(void)
 	return TRY(syscall(SYS_process_madvise, fd, &there, 1, MADV_PAGEOUT, 0)) < 0;
 }
 
+static int robust_list(void)
+{
+	void *head;
+	size_t length;
+
+	return TRY(syscall(SYS_get_robust_list, victim, &head, &length));
+}
+
 const struct trick trace_tricks[] = {
 	{"ptrace-attach", by_attach},
 	{"ptrace-seize", by_seize},
@@ -166,5 +174,6 @@ const struct trick trace_tricks[] = {
 	{"traced-by-parent", parent_traces},
 	{"compare-memory", compare},
 	{"advise-memory", advise},
+	{"robust-list", robust_list},
 	{},
 };
