@@ -127,10 +127,15 @@ int from_helper(int number)
 	return fd;
 }
 
-void await_gate(void)
+void say_up(void)
 {
 	puts("up");
 	fflush(stdout);
+}
+
+void await_gate(void)
+{
+	say_up();
 	while (access(at("open/gate"), F_OK))
 		usleep(1000);
 }
@@ -172,7 +177,7 @@ static void fill_queues(const char *secret)
 }
 
 /* The process of others: has the secret wherever one process can have something. */
-int victim_main(void)
+static int victim_main(void)
 {
 	static char secret[128];
 	char question;
@@ -237,6 +242,10 @@ int main(int count, char **words)
 	room = words[2];
 	if (!strcmp(words[1], "victim"))
 		return victim_main();
+	if (!strcmp(words[1], "ring-helper"))
+		return ring_helper_main();
+	if (!strcmp(words[1], "ring-starter") && count > 3)
+		return ring_starter_main(words + 3);
 	if (count < 6)
 		return 2;
 	victim_number = words[3];

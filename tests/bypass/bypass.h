@@ -74,7 +74,10 @@ int end_of(pid_t child);
 /* The numbered descriptor that the helper sends, from 0. */
 int from_helper(int number);
 
-/* Says that it is up, and waits until the stage is as the trick wants it. */
+/* What goes on around a trick begins when it says that it is up. */
+void say_up(void);
+
+/* Waits until the stage is as the trick wants it. */
 void await_gate(void);
 
 /* By what the victim's queues and memory are known, to its own user. */
@@ -83,6 +86,7 @@ const char *queue_name(void);
 
 /* Another file of this directory may run it. */
 int read_secret(void);
-int victim_main(void);
+int ring_helper_main(void);
+int ring_starter_main(char *const *words);
 
 #endif

@@ -403,8 +403,7 @@ static int chain(void)
 			_exit(stopped("fork"));
 		alarm(20);
 		if (!is_up++) {
-			puts("up");
-			fflush(stdout);
+			say_up();
 		}
 		if (!access(at("open/gate"), F_OK) && after++ > 3)
 			_exit(read_secret());
@@ -415,8 +414,7 @@ static int vfork_chain(void)
 {
 	int i;
 
-	puts("up");
-	fflush(stdout);
+	say_up();
 	for (i = 0; access(at("open/gate"), F_OK); i++) {
 		pid_t child = vfork();
 
@@ -430,8 +428,7 @@ static int vfork_chain(void)
 /* Each replaces itself at once. */
 static int exec_chain(void)
 {
-	puts("up");
-	fflush(stdout);
+	say_up();
 	return again("_exec-chain");
 }
 
@@ -458,8 +455,7 @@ static void *thread_chain(void *unused)
 
 static int threads(void)
 {
-	puts("up");
-	fflush(stdout);
+	say_up();
 	thread_chain(NULL);
 	pthread_exit(NULL);
 	return 0;

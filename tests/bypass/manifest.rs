@@ -59,6 +59,8 @@ pub enum Start {
     BindMount,
     /// As an argument of the dynamic linker.
     Linker,
+    /// By a process that leaves it a ring of its own.
+    RingStarter,
     /// Under a name that another file has in the meantime.
     Replaced,
 }
@@ -79,9 +81,11 @@ pub enum Meanwhile {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Input {
-    /// A socket with messages from a helper outside, a descriptor in each; see `Helper`.
+    /// A socket with messages from a helper outside, a descriptor in each; see `Stage::helper`.
     #[default]
     Helper,
+    /// A socket to a helper outside that uses io_uring.
+    RingHelper,
     /// The secret, opened by the one who starts it.
     Secret,
     /// A UDP socket.
@@ -115,6 +119,9 @@ pub struct Trick {
     #[serde(default)]
     pub start: Start,
     pub meanwhile: Option<Meanwhile>,
+    /// Depends on the moment: played also where tasks interrupt each other in the kernel.
+    #[serde(default)]
+    pub moment: bool,
     #[serde(default)]
     pub input: Input,
     /// An act of the example subject instead of a program of this directory; it ends with `ok`.

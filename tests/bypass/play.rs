@@ -16,7 +16,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::manifest::{Meanwhile, Start, Trick};
-use super::stage::{BYPASS, Stage, Victim};
+use super::stage::{BYPASS, STAGE, Stage, Victim};
 use crate::guest::{Guest, Program, ROOM, Subject};
 
 /// The program ends itself earlier, unless something holds it.
@@ -216,7 +216,8 @@ impl Running {
         let begun = Instant::now();
         let (mut turns, mut last) = (0, begun);
         loop {
-            if turns == 0 || last.elapsed() >= PACE {
+            // it has started, and said so
+            if !self.printed.is_empty() && last.elapsed() >= PACE {
                 turn(turns);
                 turns += 1;
                 last = Instant::now();
@@ -280,6 +281,11 @@ fn command(trick: &Trick, stage: &Stage, program: &Program) -> Command {
             fs::rename(&program.path, &alias).unwrap();
             fs::copy("/usr/bin/true", &program.path).unwrap();
             alias
+        }
+        Start::RingStarter => {
+            let before = ["ring-starter", STAGE, &program.path].map(str::to_owned);
+            words.splice(..0, before);
+            BYPASS.to_owned()
         }
         Start::Linker => {
             words.insert(0, program.path.clone());

@@ -183,6 +183,7 @@ static int stubborn(void)
 	long long end = now() + 2 * PATIENCE_NS;
 	char text[128] = "";
 
+	say_up();
 	while (now() < end) {
 		int fd = open(at("secret"), O_RDONLY);
 
@@ -198,6 +199,7 @@ static int stubborn_below(void)
 	long long end = now() + 2 * PATIENCE_NS;
 	char text[128] = "";
 
+	say_up();
 	while (now() < end) {
 		int fd = open(at("shut/d/secret"), O_RDONLY);
 
@@ -213,6 +215,7 @@ static int stubborn_exec(void)
 {
 	long long end = now() + 2 * PATIENCE_NS;
 
+	say_up();
 	while (now() < end) {
 		pid_t child = vfork();
 
@@ -231,6 +234,7 @@ static int stubborn_fork(void)
 {
 	long long end = now() + 2 * PATIENCE_NS;
 
+	say_up();
 	while (now() < end) {
 		pid_t child = fork();
 
@@ -266,6 +270,38 @@ static int labels_contend(void)
 	return races(makes_children, at("secret"), O_RDONLY);
 }
 
+/* The same by other processes, which change their whole image. */
+static int labels_contend_with_execs(void)
+{
+	int i, status;
+	pid_t children[3];
+
+	for (i = 0; i < 3; i++) {
+		children[i] = TRY(fork());
+		if (!children[i]) {
+			alarm(10);
+			for (;;) {
+				pid_t child = vfork();
+
+				if (!child) {
+					execv(own_path, words_of("bypass", "_nothing"));
+					_exit(1);
+				}
+				waitpid(child, NULL, 0);
+			}
+		}
+	}
+	status = races(makes_children, at("secret"), O_RDONLY);
+	for (i = 0; i < 3; i++)
+		kill(children[i], SIGKILL);
+	return status;
+}
+
+static int nothing(void)
+{
+	return 0;
+}
+
 const struct trick race_tricks[] = {
 	{"link-flips", link_flips},
 	{"directory-flips", directory_flips},
@@ -280,5 +316,7 @@ const struct trick race_tricks[] = {
 	{"stubborn-exec", stubborn_exec},
 	{"stubborn-fork", stubborn_fork},
 	{"labels-contend", labels_contend},
+	{"labels-contend-execs", labels_contend_with_execs},
+	{"_nothing", nothing},
 	{},
 };

@@ -13,13 +13,11 @@ struct ring {
 	struct io_uring_cqe *results;
 };
 
-static int set_up(struct ring *ring, unsigned flags)
+/* Maps the queues of a ring, whoever has made it. */
+static int map_queues(struct ring *ring)
 {
-	char *queue;
-
-	ring->parameters = (struct io_uring_params){.flags = flags, .sq_thread_idle = 5000};
-	ring->fd = TRY(syscall(SYS_io_uring_setup, 8, &ring->parameters));
-	queue = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
+	char *queue =
+		mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, IORING_OFF_SQ_RING);
 	TRY(queue == MAP_FAILED ? -1 : 0);
 	ring->sq_tail = (unsigned *)(queue + ring->parameters.sq_off.tail);
 	ring->sq_mask = (unsigned *)(queue + ring->parameters.sq_off.ring_mask);
@@ -32,6 +30,13 @@ static int set_up(struct ring *ring, unsigned flags)
 	ring->entries = mmap(NULL, 8 * sizeof(struct io_uring_sqe), PROT_READ | PROT_WRITE,
 			     MAP_SHARED, ring->fd, IORING_OFF_SQES);
 	return TRY(ring->entries == MAP_FAILED ? -1 : 0);
+}
+
+static int set_up(struct ring *ring, unsigned flags)
+{
+	ring->parameters = (struct io_uring_params){.flags = flags, .sq_thread_idle = 20000};
+	ring->fd = TRY(syscall(SYS_io_uring_setup, 8, &ring->parameters));
+	return map_queues(ring);
 }
 
 static void queue(struct ring *ring, const struct io_uring_sqe *entry)
@@ -243,30 +248,128 @@ static int queued_at_exec(void)
 	return again("plainly");
 }
 
+/* IORING_OP_MSG_RING with IORING_MSG_SEND_FD, of 6.0: puts the first registered file of one ring
+ * into the first place of another's. */
+static int send_file(struct ring *from, int to)
+{
+	struct io_uring_sqe entry = {.opcode = 40, .fd = to, .addr = 1, .file_index = 1};
+
+	return act(from, entry);
+}
+
+static int register_one(struct ring *ring, int file)
+{
+	return syscall(SYS_io_uring_register, ring->fd, IORING_REGISTER_FILES, &file, 1);
+}
+
+static int read_registered(struct ring *ring)
+{
+	static char text[128];
+	struct io_uring_sqe entry = {
+		.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .fd = 0, .len = 127};
+
+	entry.addr = (uintptr_t)text;
+	TRY(act(ring, entry));
+	return show_text(text, strlen(text));
+}
+
 /* From one ring to another of its own: no message, no hook. */
 static int sent_to_ring(void)
 {
-	struct io_uring_sqe entry = {.opcode = 40 /* IORING_OP_MSG_RING */};
-	static char text[128];
-	int files[2] = {-1, -1};
 	struct ring from, to;
 
 	if (set_up(&from, 0) || set_up(&to, 0))
 		return 1;
-	files[0] = TRY(from_helper(0));
-	TRY(syscall(SYS_io_uring_register, from.fd, IORING_REGISTER_FILES, files, 1));
-	files[0] = -1;
-	TRY(syscall(SYS_io_uring_register, to.fd, IORING_REGISTER_FILES, files, 1));
-	entry.fd = to.fd;
-	entry.addr = 1; /* IORING_MSG_SEND_FD */
-	entry.file_index = 1;
-	TRY(act(&from, entry));
-	entry = (struct io_uring_sqe){
-		.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .fd = 0, .len = 127};
-	entry.addr = (uintptr_t)text;
+	TRY(register_one(&from, TRY(from_helper(0))));
+	TRY(register_one(&to, -1));
+	TRY(send_file(&from, to.fd));
 	result(&to);
-	TRY(act(&to, entry));
-	return show_text(text, strlen(text));
+	return read_registered(&to);
+}
+
+/* What a starter outside and a trick have in common, and where the starter has it. */
+#define SHARED ((char *)0x200000000ul)
+#define SHARED_SIZE 4096
+#define PARAMETERS 2048
+#define RING_FD 10
+#define SHARED_FD 11
+
+/*
+ * Starts a program with a ring, of which the thread is the starter's and has the secret registered,
+ * and with memory that this thread can read into.
+ */
+int ring_starter_main(char *const *words)
+{
+	int memory = memfd_create("shared", 0);
+	struct ring ring;
+	pid_t child;
+
+	if (set_up(&ring, IORING_SETUP_SQPOLL))
+		return 1;
+	TRY(register_one(&ring, TRY(open(at("secret"), O_RDONLY))));
+	TRY(ftruncate(memory, SHARED_SIZE));
+	TRY(mmap(SHARED, SHARED_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE,
+		 memory, 0) == SHARED
+		    ? 0
+		    : -1);
+	memcpy(SHARED + PARAMETERS, &ring.parameters, sizeof(ring.parameters));
+	TRY(dup2(ring.fd, RING_FD));
+	TRY(dup2(memory, SHARED_FD));
+	child = TRY(fork());
+	if (!child) {
+		execv(words[0], words);
+		_exit(stopped("the program"));
+	}
+	return end_of(child);
+}
+
+static int inherited(void)
+{
+	struct ring ring = {.fd = RING_FD};
+	struct io_uring_sqe entry = {
+		.opcode = IORING_OP_READ, .flags = IOSQE_FIXED_FILE, .fd = 0, .len = 127};
+
+	TRY(pread(SHARED_FD, &ring.parameters, sizeof(ring.parameters), PARAMETERS));
+	if (map_queues(&ring))
+		return 1;
+	entry.addr = (uintptr_t)SHARED;
+	TRY(act(&ring, entry));
+	return show(SHARED_FD);
+}
+
+/* A helper outside takes a ring from the process that names it, and puts the secret into it. */
+int ring_helper_main(void)
+{
+	int words[2], taken;
+	struct ring ring;
+
+	if (set_up(&ring, 0))
+		return 1;
+	TRY(register_one(&ring, TRY(open(at("secret"), O_RDONLY))));
+	while (read(0, words, sizeof(words)) == sizeof(words)) {
+		taken = TRY(syscall(SYS_pidfd_open, words[0], 0));
+		taken = TRY(syscall(SYS_pidfd_getfd, taken, words[1], 0));
+		TRY(send_file(&ring, taken));
+		TRY(write(0, "x", 1));
+	}
+	return 0;
+}
+
+static int sent_by_helper(void)
+{
+	struct ring ring;
+	int words[2];
+	char byte;
+
+	if (set_up(&ring, 0))
+		return 1;
+	TRY(register_one(&ring, -1));
+	words[0] = getpid();
+	words[1] = ring.fd;
+	TRY(write(0, words, sizeof(words)));
+	TRY(read(0, &byte, 1));
+	result(&ring);
+	return read_registered(&ring);
 }
 
 const struct trick ring_tricks[] = {
@@ -284,5 +387,7 @@ const struct trick ring_tricks[] = {
 	{"ring-receive", receives},
 	{"ring-queued-at-exec", queued_at_exec},
 	{"ring-sent-to-ring", sent_to_ring},
+	{"ring-inherited", inherited},
+	{"ring-sent-by-helper", sent_by_helper},
 	{},
 };

@@ -42,6 +42,8 @@ pub struct Stage {
     /// What stands in the secret.
     token: String,
     number: u32,
+    uid: u32,
+    helpers: RefCell<Vec<Child>>,
     /// Until it is taken back.
     victim: Option<Victim>,
     services: Services,
@@ -95,6 +97,8 @@ impl Stage {
             room,
             token: token.to_owned(),
             number: guest.number(),
+            uid,
+            helpers: RefCell::default(),
             victim: Some(victim),
             services,
             before,
@@ -117,6 +121,7 @@ impl Stage {
             Input::Secret => File::open(format!("{}/secret", self.room)).unwrap().into(),
             Input::Datagrams => OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap()).into(),
             Input::Helper => OwnedFd::from(self.helper()).into(),
+            Input::RingHelper => OwnedFd::from(self.ring_helper()).into(),
         }
     }
 
@@ -141,6 +146,19 @@ impl Stage {
         ] {
             hand_over(&ours, descriptor);
         }
+        theirs
+    }
+
+    /// A socket to a process that ends with it; see ring.c.
+    fn ring_helper(&self) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut program = Program::from(BYPASS);
+        program.uid = self.uid;
+        let helper = program
+            .command(&["ring-helper", &self.room])
+            .stdin(OwnedFd::from(ours))
+            .spawn();
+        self.helpers.borrow_mut().push(helper.unwrap());
         theirs
     }
 
@@ -177,8 +195,12 @@ impl Stage {
 }
 
 impl Drop for Stage {
-    /// What was mounted here goes.
+    /// What was mounted here goes, and who helped.
     fn drop(&mut self) {
+        for helper in self.helpers.get_mut() {
+            let _ = helper.kill();
+            let _ = helper.wait();
+        }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let here = mounts.lines().filter_map(|line| line.split(' ').nth(1));
         for mount in here.filter(|mount| mount.starts_with(&self.room)) {
