@@ -142,9 +142,11 @@ static void *spins(void *unused)
 	return unused;
 }
 
+/* Who loses against another thread waits for its end with the rest. */
 static void *becomes(void *unused)
 {
 	again("plainly");
+	sleep(5);
 	exit(1);
 	return unused;
 }
