@@ -16,8 +16,8 @@ macro_rules! sources {
 
 /// Where other tests stand.
 const SOURCES: &[(&str, &str)] = sources!(
-    "enforce_exec" "enforce_file" "enforce_ipc" "enforce_network" "enforce_privilege" "vm_claims" "vm_drop"
-    "vm_life" "vm_posture" "vm_reject"
+    "enforce_exec" "enforce_file" "enforce_ipc" "enforce_network" "enforce_privilege" "vm_bypass_node"
+    "vm_claims" "vm_drop" "vm_life"
 );
 
 /// How it is seen that a trick worked: from outside, wherever that is possible.
