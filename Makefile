@@ -40,7 +40,7 @@ demo: deps build ## Confine two of Debian's programs, here if this kernel can, e
 lint: ## Check formats, clippy, BPF C and shell scripts
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	clang-format --dry-run --Werror c-bpf/*.[ch]
+	clang-format --dry-run --Werror c-bpf/*.[ch] tests/bypass/*.[ch]
 	if command -v shellcheck >/dev/null; then shellcheck -x $(SHELL_SCRIPTS); fi
 
 install: ## Install what make build has built under DESTDIR; configuration that is there stays

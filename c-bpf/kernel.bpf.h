@@ -88,6 +88,7 @@ typedef _Bool bool;
 #define SIOCSPGRP 0x8902
 /* include/uapi/linux/fs.h */
 #define RENAME_EXCHANGE (1 << 1)
+#define RENAME_WHITEOUT (1 << 2)
 /* include/uapi/asm-generic/mman-common.h, include/linux/mm.h */
 #define PROT_WRITE 0x2
 #define PROT_EXEC 0x4
@@ -100,6 +101,7 @@ typedef _Bool bool;
 #define CLONE_THREAD 0x00010000
 #define PF_IO_WORKER 0x00000010
 #define PF_FORKNOEXEC 0x00000040
+#define CLONE_INTO_CGROUP 0x200000000ull
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
 /* include/linux/socket.h, include/uapi/linux/in.h */

@@ -109,6 +109,18 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 	/* who is ended makes no more: ending them all comes to an end */
 	if (bearer.flags & SLOT_DYING)
 		goto refused;
+	/*
+	 * A path descriptor of the directory is enough to start a child in the cgroup of another
+	 * service, out of reach of who watches over the own one. cgroup.procs is a file with rules.
+	 */
+	if (clone_flags & CLONE_INTO_CGROUP) {
+		attempt.reason = REASON_NEVER;
+		attempt.always = 0;
+		if (refuse(&bearer, &attempt))
+			return -EPERM;
+		attempt.reason = REASON_MEMORY;
+		attempt.always = 1;
+	}
 	label = bpf_task_storage_get(&labels, task, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!label)
 		goto refused;

@@ -50,10 +50,14 @@ fn pins_stay_where_they_are() {
             format!("rename {own} {elsewhere}/x"),
             format!("rename {elsewhere} {PIN_ROOT}/x"),
             format!("rename {PIN_ROOT} {elsewhere}/x"),
+            format!("rename {PIN_ROOT} /sys/fs/bpf/other"),
             format!("unlink {PIN_ROOT}/links/file_open"),
         ];
         guarded(guest, || {
             told(guest);
+            // once refused, still refused
+            outsider.may_not(&acts.join(", "));
+            assert_eq!(told(guest).len(), acts.len());
             for act in &acts {
                 outsider.may_not(act);
                 let told = told(guest);

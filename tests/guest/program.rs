@@ -26,9 +26,14 @@ impl From<&str> for Program {
 impl Program {
     pub fn copy(path: &str) -> Self {
         let source = env::var("CARTOUCHE_SUBJECT").unwrap_or_else(|_| "/job/subject".to_owned());
+        Self::copy_of(&source, path)
+    }
+
+    /// A copy of another program.
+    pub fn copy_of(source: &str, path: &str) -> Self {
         // a new inode, whatever stood there
         let _ = fs::remove_file(path);
-        fs::copy(&source, path).unwrap_or_else(|error| panic!("{source}: {error}"));
+        fs::copy(source, path).unwrap_or_else(|error| panic!("{source}: {error}"));
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         Self::from(path)
     }
