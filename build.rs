@@ -69,6 +69,7 @@ fn compile(clang: &Path, include: &str, source: &str, object: &Path) -> Result<(
         .args([
             "-Wall",
             "-Wextra",
+            "-Wunreachable-code",
             "-Wno-unused-parameter",
             "-Wno-sign-compare",
         ])
