@@ -60,6 +60,7 @@ struct label {
 /* Flags of a subject. */
 #define SUBJECT_SCRIPT 1u   /* starts with #!: bound to its admitted path as well */
 #define SUBJECT_EXAMINED 2u /* being hashed: nobody writes to it, and it is nobody's yet */
+#define SUBJECT_CODE 4u	    /* pinned by the slot's artifact, perhaps by more: nobody's program */
 
 struct subject {
 	__u32 slot;
@@ -100,11 +101,12 @@ enum slot_mode {
 
 /* Powers of a plan that are one bit. */
 #define PLAN_CODE_GENERATE 1u
-#define PLAN_NET_ANY 2u	    /* some net:* capability: may bind port 0 */
-#define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
-#define PLAN_EXCEPT 32u	    /* some capability carves paths out */
-#define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
-#define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
+#define PLAN_NET_ANY 2u	     /* some net:* capability: may bind port 0 */
+#define PLAN_UDP 4u	     /* some udp endpoint: may create datagram sockets */
+#define PLAN_EXCEPT 32u	     /* some capability carves paths out */
+#define PLAN_LONG_RULES 16u  /* some path rule is longer than RULE_SHORT */
+#define PLAN_PINNED_CODE 64u /* some file may be mapped for what it is */
+#define SLOT_HAD_UDP 8u	     /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 
 /* Written with one 8-byte store, so no task ever sees half of it. */
 struct slot {
@@ -189,6 +191,13 @@ struct grant_key {
 	__u32 value;	 /* CAP_*; family << 16 | protocol; enum target; else 0 */
 };
 
+/* A file that a plan lets be mapped executable, whatever its path, in a hash shared by all. */
+struct code_key {
+	struct subject_key file;
+	__u32 plan;
+	__u32 pad;
+};
+
 /* In place of a protocol: any of the family. */
 #define ANY_PROTOCOL 0xffffu
 
@@ -266,7 +275,7 @@ enum operation {
 	OP_TERMINAL_INJECT = 25,
 	OP_LABEL = 26,	 /* a change of label that is refused */
 	OP_CLAIMED = 27, /* running a claimed path whose content is not admitted */
-	OP_PINNED = 28,	 /* writing an admitted executable */
+	OP_PINNED = 28,	 /* writing an admitted executable, or pinned code */
 	OP_MOVE = 29,	 /* a rename or link that would widen */
 	OP_FORK = 30,
 	OPERATIONS = 31,
@@ -338,6 +347,7 @@ _Static_assert(sizeof(struct subject_key) == 16, "no padding in a key");
 _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct grant_key) == 12, "no padding in a key");
+_Static_assert(sizeof(struct code_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct target_key) == 8 + ID_MAX, "no padding in a key");
 _Static_assert(sizeof(struct short_key) == 4 + RULE_SHORT, "no padding in a key");
 _Static_assert(sizeof(struct long_key) == 4 + RULE_MAX, "no padding in a key");

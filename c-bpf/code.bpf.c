@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain exec: which code a subject maps (code:load, by path) and makes (code:generate). Without a
- * rule it maps none but its own executable.
+ * Domain exec: which code a subject maps (code:load, by path or by inode) and makes
+ * (code:generate). Without a rule it maps none but its own executable.
  */
+#include "pinned.bpf.h"
 #include "rule.bpf.h"
 
 /* What runs already may map itself, under whatever name it was started. */
@@ -32,6 +33,8 @@ static __always_inline int judge_code(const struct bearer *bearer, __u64 file, b
 		if (internal_mount(place.mount))
 			generates = true; /* memfd: code without a name */
 		else if (in_force(bearer) && own_executable(file))
+			;
+		else if (is_pinned_code(bearer, (__u64)BPF_CORE_READ((struct file *)file, f_inode)))
 			;
 		else if (judge(bearer, &place))
 			return -EPERM;

@@ -6,6 +6,7 @@
  * everything but what is claimed and not admitted.
  */
 #include "claim.bpf.h"
+#include "pinned.bpf.h"
 #include "rule.bpf.h"
 
 /* Remembers in the thread's own storage where this exec leads, and what the process is now. */
@@ -218,6 +219,9 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 			place.wanted = BIT(RIGHT_LOAD);
 		bearer.slot = own->pending;
 		read_slot(&bearer);
+		if (own->key.ino &&
+		    is_pinned_code(&bearer, (__u64)BPF_CORE_READ(bprm, file, f_inode)))
+			return 0;
 		if (judge(&bearer, &place))
 			return -EPERM;
 		/* it may run under its own artifact's label, and a script has that of its user */

@@ -38,6 +38,8 @@ pub struct Inputs {
     pub scope: Scope,
     /// One for each executable that the artifact names, in any order.
     pub executables: Vec<ExecutableFacts>,
+    /// One for each file that the artifact pins, in any order.
+    pub code: Vec<ExecutableFacts>,
     pub node: Node,
     pub admitted: Admitted,
     pub options: Options,
@@ -63,7 +65,8 @@ impl From<&trusted_file::Error> for FileProblem {
 /// How the gate is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// Whether the executables are compared; `cartouche verify --no-executables` runs where they are not.
+    /// Whether executables and pinned files are compared; `cartouche verify --no-executables` runs where
+    /// they are not.
     pub executables: bool,
 }
 
@@ -98,6 +101,9 @@ impl Inputs {
             ("admitted".to_owned(), Part::of(json(&self.rivals()))),
             ("options".to_owned(), Part::of(json(&self.options))),
         ]);
+        if !self.code.is_empty() {
+            parts.insert("code".to_owned(), Part::of(json(&self.code)));
+        }
         for (name, profile) in self.profiles.iter() {
             parts.insert(
                 format!("profile.{name}"),
@@ -164,7 +170,7 @@ pub fn decide(inputs: &Inputs) -> Decision {
     gate::decide(inputs)
 }
 
-/// What was found where an artifact names an executable.
+/// What was found where an artifact names an executable, or a file that it pins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutableFacts {
     /// As the artifact writes it.
@@ -241,7 +247,7 @@ pub enum Verdict {
     Rejected {
         error: Option<ErrorCode>,
         detail: Detail,
-        /// Rejected only because an executable is missing.
+        /// Rejected only because an executable or a pinned file is missing.
         waiting: bool,
         /// All of the step that failed; never empty.
         problems: Problems,
@@ -291,6 +297,13 @@ fn may_replace<'c>(mut capabilities: impl Iterator<Item = &'c Capability>, path:
 }
 
 impl Effective {
+    /// The files that it pins, with their hashes.
+    pub fn code(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.capabilities
+            .iter()
+            .flat_map(|one| &one.capability.files)
+    }
+
     /// What its executables need to start and is implied: their loaders, but for those of an executable
     /// that could replace one itself. The interpreter of a program in its own tree is for its envelope
     /// to name.
@@ -390,6 +403,7 @@ justification = "keeps its state"
                 problem: None,
                 taken_by: None,
             }],
+            code: Vec::new(),
             node: Node {
                 enforceable: CapabilityName::ALL.iter().copied().collect(),
                 blockers: Vec::new(),

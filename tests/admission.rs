@@ -112,6 +112,42 @@ fn executables() -> Vec<ExecutableFacts> {
     facts
 }
 
+/// What artifacts of the table pin, and what is odd about each. All have the content `code`.
+fn code() -> Vec<ExecutableFacts> {
+    let sound = FoundFile {
+        sha256: sha256_hex(b"code"),
+        ..executables()[0].found.clone().unwrap()
+    };
+    let link = FoundFile {
+        realpath_ok: false,
+        ..sound.clone()
+    };
+    let directory = FoundFile {
+        regular: false,
+        ..sound.clone()
+    };
+    let overlay = FoundFile {
+        filesystem: "overlay".to_owned(),
+        ..sound.clone()
+    };
+    let busy = Some("a process has it open for writing".to_owned());
+    [
+        ("/opt/a.so", Some(sound.clone()), None),
+        ("/opt/link.so", Some(link), None),
+        ("/opt/directory", Some(directory), None),
+        ("/opt/overlay.so", Some(overlay), None),
+        ("/opt/busy.so", Some(sound), busy),
+        ("/opt/absent.so", None, None),
+    ]
+    .map(|(path, found, problem)| ExecutableFacts {
+        path: path.to_owned(),
+        found,
+        problem,
+        taken_by: None,
+    })
+    .to_vec()
+}
+
 /// A node that enforces what this build can, with one artifact admitted.
 fn inputs(name: &str, document: &[u8]) -> Inputs {
     let taken = AdmittedSummary {
@@ -127,6 +163,7 @@ fn inputs(name: &str, document: &[u8]) -> Inputs {
         profiles: ProfileSet::shipped(),
         scope: Scope::shipped().unwrap(),
         executables: executables(),
+        code: code(),
         node: Node {
             enforceable: CapabilityName::ALL.iter().copied().collect(),
             blockers: Vec::new(),

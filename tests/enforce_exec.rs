@@ -354,6 +354,85 @@ fn mapping_code_needs_code_load() {
 }
 
 #[test]
+fn pinned_code_is_mapped_under_every_name_and_no_other_file_under_its_own() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &["pinned", "other", "written"]);
+            let outsider = guest.outsider();
+            outsider.may(&format!("link {room}/pinned {room}/alias"));
+            let subject = guest
+                .subject(&format!(
+                    "fs:read {room}/alias {room}/other\nfs:write {room}/pinned {room}/written\n\
+                     code:load pinned {room}/pinned"
+                ))
+                .by(uid);
+            for act in ["map-exec", "map-then-exec"] {
+                subject.may(&format!("{act} {room}/pinned"));
+                subject.may(&format!("{act} {room}/alias"));
+                assert_eq!(subject.denials(), []);
+                subject.may_not(&format!("{act} {room}/other"));
+                let denials = subject.denials();
+                let refused = (right::RIGHT_LOAD.0, format!("{room}/other"));
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(denials[0].what(), (refused.0, refused.1.as_str()));
+            }
+            assert_eq!(subject.uses(&format!("code:load {room}/pinned")), 4);
+            // its private copy, changed, is no longer that file
+            subject.may_not(&format!("map-change-exec {room}/pinned"));
+            // nobody changes it, by whatever name
+            outsider.may_not(&format!("open-write {room}/pinned, open-both {room}/alias"));
+            outsider.may_not(&format!("truncate {room}/alias"));
+            subject.may_not(&format!("open-write {room}/pinned"));
+            subject.may(&format!("open-write {room}/written"));
+            // another file takes its name
+            outsider.may(&format!("rename {room}/other {room}/pinned"));
+            subject.may_not(&format!("map-exec {room}/pinned"));
+            subject.may(&format!("open-read {room}/pinned, map-exec {room}/alias"));
+            subject.closes(SlotState::Revoked);
+            subject.may_not("say ok");
+            let alias = format!("{room}/alias");
+            drop(subject);
+            outsider.may(&format!("open-write {alias}"));
+        }
+    });
+}
+
+#[test]
+fn a_program_of_another_s_stays_that_while_it_is_pinned() {
+    guest::run(|guest| {
+        let room = guest.files(&["yours"]);
+        let other = guest.subject(&format!("fs:read {room}/yours"));
+        let path = &other.path;
+        let pinning = guest.subject(&format!("code:load pinned {path}"));
+
+        pinning.may(&format!("map-exec {path}"));
+        other.may(&format!("open-read {room}/yours"));
+        other.may_not("open-read /etc/shadow");
+        drop(pinning);
+        guest.outsider().may_not(&format!("open-write {path}"));
+        other.may_not("open-read /etc/shadow");
+    });
+}
+
+#[test]
+fn the_pinned_interpreter_of_an_admitted_script_runs_it() {
+    guest::run(|guest| {
+        let interpreter = guest.outsider().path;
+        let outsider = guest.outsider();
+        for (rule, expected) in [("", "EPERM"), (" pinned", "ok")] {
+            let script = guest.script(&format!("#!{interpreter} exists\n"));
+            let pin = match rule {
+                "" => String::new(),
+                _ => format!("\ncode:load pinned {interpreter}"),
+            };
+            let subject = Subject::script(guest, &script, &format!("fs:read {script}{pin}"));
+            assert_eq!(outsider.run_words(&["become", &script]), [expected]);
+            drop(subject);
+        }
+    });
+}
+
+#[test]
 fn making_code_needs_code_generate() {
     guest::run(|guest| {
         for uid in USERS {

@@ -1,7 +1,7 @@
 //! Whether what lies at an executable's path is the declared program, and can be kept so.
 
 use super::{BoundExecutable, ExecutableFacts, FoundFile};
-use crate::artifact::draft::Executable;
+use crate::artifact::draft::{Executable, PinnedCode};
 use crate::event::Detail;
 
 /// File systems on which the kernel's key of a file stays the file's, and its content stays put while
@@ -82,6 +82,60 @@ pub(super) fn examine<'f>(
             found.sha256
         );
         return refuse(Detail::ExecutableMismatch, message);
+    }
+    Ok(found)
+}
+
+/// The file if it is the declared one and can be kept from changing, else why not.
+pub(super) fn examine_code<'f>(
+    pinned: &PinnedCode,
+    facts: Option<&'f ExecutableFacts>,
+) -> Result<&'f FoundFile, (Detail, String)> {
+    let path = &pinned.path;
+    let problem = facts.and_then(|facts| facts.problem.as_ref());
+    let Some(found) = facts.and_then(|facts| facts.found.as_ref()) else {
+        return Err(match problem {
+            Some(problem) => (
+                Detail::CodeUnreadable,
+                format!("{path:?} could not be examined: {problem}"),
+            ),
+            // as with a program: a package may bring it a moment later
+            None => (
+                Detail::Waiting,
+                format!("{path:?} does not exist; the artifact is admitted when it appears"),
+            ),
+        });
+    };
+    let refuse = |detail, message: String| Err((detail, format!("{path:?} {message}")));
+    if !found.realpath_ok {
+        let message = "is reached through a symbolic link; pin the file itself, by the path that \
+                       realpath(1) shows";
+        return refuse(Detail::CodeNotRealpath, message.to_owned());
+    }
+    if !found.regular {
+        return refuse(Detail::CodeNotRegular, "is no regular file".to_owned());
+    }
+    if !PINNABLE.contains(&found.filesystem.as_str()) {
+        let message = format!(
+            "lies on {}, where a file cannot be pinned; move it to one of {}, or declare it in paths",
+            found.filesystem,
+            PINNABLE.join(", ")
+        );
+        return refuse(Detail::CodeFilesystem, message);
+    }
+    if let Some(problem) = problem {
+        return refuse(
+            Detail::CodeUnreadable,
+            format!("cannot be pinned: {problem}"),
+        );
+    }
+    if pinned.sha256 != found.sha256 {
+        let message = format!(
+            "has the content sha256 {}, which is not declared; if it is the wanted version, run \
+             `cartouche seal --update-hashes` on the artifact",
+            found.sha256
+        );
+        return refuse(Detail::CodeMismatch, message);
     }
     Ok(found)
 }

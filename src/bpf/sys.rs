@@ -52,6 +52,7 @@ plain!(
     net_key,
     rule,
     grant_key,
+    code_key,
     target_key,
     net_range,
     slot_counts,

@@ -144,6 +144,7 @@ fn rules(capability: &Capability) -> Vec<String> {
         .chain(endpoints)
         .chain(abstracts)
         .chain(rest.into_iter().flatten().cloned())
+        .chain(capability.files.keys().cloned())
         .collect()
 }
 

@@ -1,17 +1,19 @@
 //! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
+use super::rule_hash::RuleHash;
+use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
 use crate::bpf::sys;
 use crate::bpf::table::{Table, Write};
+use crate::plan::{FileKey, Plan};
 
 /// Rounds of adoption before a fork storm is called one.
 const ADOPTION_ROUNDS: u32 = 64;
@@ -22,6 +24,7 @@ pub(super) struct Exec {
     claims: Table<sys::claim_key, sys::claim>,
     claim_names: Table<sys::claim_name_key, u32>,
     mirror: Table<u64, u32>,
+    pinned_code: RuleHash<sys::code_key>,
     /// Processes labelled by adoption since load, as last read.
     adopted: Cell<u64>,
 }
@@ -40,14 +43,30 @@ pub struct Identity {
 }
 
 impl Identity {
-    fn key(&self) -> sys::subject_key {
-        sys::subject_key {
+    /// What makes two identities the same file.
+    pub fn file_key(&self) -> FileKey {
+        FileKey {
             ino: self.ino,
             dev: self.dev,
             generation: self.generation,
         }
     }
+
+    fn key(&self) -> sys::subject_key {
+        subject_key(self.file_key())
+    }
 }
+
+fn subject_key(file: FileKey) -> sys::subject_key {
+    sys::subject_key {
+        ino: file.ino,
+        dev: file.dev,
+        generation: file.generation,
+    }
+}
+
+/// Of an entry that makes the file nobody's program.
+const NO_PROGRAM: u32 = sys::SUBJECT_EXAMINED | sys::SUBJECT_CODE;
 
 impl Exec {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
@@ -58,6 +77,11 @@ impl Exec {
             claims: Table::new(object.map("claims")?, "claims")?,
             claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
             mirror: Table::new(object.map("mirror")?, "mirror")?,
+            pinned_code: RuleHash::new(
+                object.map("pinned_code")?,
+                "pinned_code",
+                |key: &sys::code_key| key.plan,
+            )?,
             adopted: Cell::new(0),
             object,
         })
@@ -112,7 +136,7 @@ impl Exec {
         if let Some(held) = self.subjects.lookup(&key)?
             && held.slot != slot
             && !is_free(held.slot)
-            && held.flags & sys::SUBJECT_EXAMINED == 0
+            && held.flags & NO_PROGRAM == 0
         {
             return Err(Error::OtherOwner(held.slot));
         }
@@ -129,7 +153,44 @@ impl Exec {
     /// Whether a file is bound to the slot, and not only examined for it.
     pub(super) fn is_bound(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
         let held = self.subjects.lookup(&identity.key())?;
-        Ok(held.is_some_and(|held| held.slot == slot && held.flags & sys::SUBJECT_EXAMINED == 0))
+        Ok(held.is_some_and(|held| held.slot == slot && held.flags & NO_PROGRAM == 0))
+    }
+
+    /// From now on nobody writes to the file; refusals are told for the slot. Whose program it is does not
+    /// change.
+    pub(super) fn pin(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        if self.is_program(identity)? {
+            return Ok(());
+        }
+        self.pin_only(identity, slot)
+    }
+
+    /// The same for a file that is nobody's program any more.
+    pub(super) fn pin_only(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        let flags = sys::SUBJECT_CODE;
+        let subject = sys::subject { slot, flags };
+        self.subjects
+            .write(&identity.key(), &subject, Write::Replace)?;
+        Ok(())
+    }
+
+    /// Lets a file be written to that no artifact pins any more, unless it is somebody's program.
+    pub(super) fn unpin(&self, identity: &Identity) -> Result<(), Error> {
+        if self.is_program(identity)? {
+            return Ok(());
+        }
+        self.unbind(identity)
+    }
+
+    fn is_program(&self, identity: &Identity) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        Ok(held.is_some_and(|held| held.flags & NO_PROGRAM == 0))
+    }
+
+    /// Whether nobody can write to a file, and not only for as long as it is examined.
+    pub(super) fn is_pinned(&self, identity: &Identity) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        Ok(held.is_some_and(|held| held.flags & sys::SUBJECT_EXAMINED == 0))
     }
 
     /// Whether a path is claimed for the slot.
@@ -142,19 +203,17 @@ impl Exec {
     /// All bound identities with their slots.
     pub(super) fn bindings(&self) -> Result<Vec<(Identity, u32)>, Error> {
         let entries = self.subjects.entries()?;
-        Ok(entries
-            .into_iter()
-            .map(|(key, subject)| {
-                let identity = Identity {
-                    ino: key.ino,
-                    dev: key.dev,
-                    generation: key.generation,
-                    magic: 0,
-                    writers: 0,
-                };
-                (identity, subject.slot)
-            })
-            .collect())
+        let slots = entries.iter().map(|(key, held)| (identity(key), held.slot));
+        Ok(slots.collect())
+    }
+
+    /// All files that are pinned and nobody's program.
+    pub(super) fn pins(&self) -> Result<Vec<Identity>, Error> {
+        let entries = self.subjects.entries()?;
+        let pins = entries
+            .iter()
+            .filter(|(_, held)| held.flags & sys::SUBJECT_CODE != 0);
+        Ok(pins.map(|(key, _)| identity(key)).collect())
     }
 
     /// Nothing runs under this path on this device but what is bound.
@@ -247,7 +306,47 @@ impl Enforcer for Exec {
     fn attach(&self, directory: &Path) -> Result<(), Error> {
         attach_trampolines(&self.object, directory)
     }
-    // Its rules are paths and flags: the file domain's trie and the slot hold them.
+
+    // Its rules of paths and flags the file domain's trie and the slot hold.
+
+    fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
+        self.pinned_code.stage(code(number, plan))
+    }
+
+    fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
+        self.pinned_code.read_back(code(number, plan))
+    }
+
+    fn counts(&self, counts: &mut BTreeMap<PlanNumber, u64>) -> Result<(), Error> {
+        self.pinned_code.counts(counts)
+    }
+
+    fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        self.pinned_code.remove_unused(used)
+    }
+
+    fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        self.pinned_code.retire(code(number, plan))
+    }
+}
+
+/// The pinned files of a plan as the kernel has them.
+fn code(plan: PlanNumber, own: &Plan) -> impl Iterator<Item = (sys::code_key, u16)> {
+    own.code.iter().map(move |(file, rule)| {
+        let file = subject_key(*file);
+        (sys::code_key { file, plan, pad: 0 }, *rule)
+    })
+}
+
+/// As far as a key tells.
+fn identity(key: &sys::subject_key) -> Identity {
+    Identity {
+        ino: key.ino,
+        dev: key.dev,
+        generation: key.generation,
+        magic: 0,
+        writers: 0,
+    }
 }
 
 fn claim_key(dev: u32, path: &str) -> sys::claim_key {

@@ -181,6 +181,31 @@ impl Kernel {
         self.exec.unbind(identity)
     }
 
+    /// From now on nobody writes to the file; whose program it is does not change.
+    pub fn pin(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        self.exec.pin(identity, slot)
+    }
+
+    /// The same for a file that is nobody's program any more.
+    pub fn pin_only(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        self.exec.pin_only(identity, slot)
+    }
+
+    /// Lets a file be written to that no artifact pins any more, unless it is somebody's program.
+    pub fn unpin(&self, identity: &Identity) -> Result<(), Error> {
+        self.exec.unpin(identity)
+    }
+
+    /// Whether nobody can write to a file.
+    pub fn is_pinned(&self, identity: &Identity) -> Result<bool, Error> {
+        self.exec.is_pinned(identity)
+    }
+
+    /// All files that are pinned and nobody's program.
+    pub fn pins(&self) -> Result<Vec<Identity>, Error> {
+        self.exec.pins()
+    }
+
     /// Whether a file is bound to the slot.
     pub fn is_bound(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
         self.exec.is_bound(identity, slot)

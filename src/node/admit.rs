@@ -10,11 +10,11 @@ use crate::control::{Standing, Verdict};
 use crate::enforcer::{self, Identity, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
-use crate::plan::{IMPLIED, Plan};
+use crate::plan::{FileKey, IMPLIED, Plan};
 use crate::registry::Entry;
 
 use super::claim::device_of;
-use super::examine::Examined;
+use super::examine::{Found, NamedAs};
 use super::{Error, Live, Node};
 
 impl Node {
@@ -76,14 +76,23 @@ impl Node {
         inputs: &admission::Inputs,
         decision: &Decision,
         own: &BTreeSet<String>,
-        examined: &BTreeMap<String, Examined>,
+        found: &Found,
     ) -> Verdict {
         match &decision.verdict {
             GateVerdict::Admitted(effective) => {
-                let identities = examined
-                    .iter()
-                    .map(|(path, entry)| (path.clone(), entry.identity))
-                    .collect();
+                let executables = found.executables.iter();
+                let code = found.code.iter();
+                // what was narrowed away is not pinned
+                let is_declared = |path: &String| effective.code().any(|(own, _)| own == path);
+                let bound = Bound {
+                    executables: executables
+                        .map(|(path, entry)| (path.clone(), entry.identity))
+                        .collect(),
+                    code: code
+                        .filter(|(path, _)| is_declared(path))
+                        .map(|(path, entry)| (path.clone(), entry.identity))
+                        .collect(),
+                };
                 let mode = self
                     .registry
                     .artifacts
@@ -100,13 +109,14 @@ impl Node {
                             .filter_map(|fact| fact.found.as_ref()),
                     ),
                     effective: effective.clone(),
+                    code: bound.keys_of_code(),
                     mode: mode.0,
                     mode_until: mode.1,
                     revoked: false,
                     claims: BTreeSet::new(),
                 };
                 let id = effective.id.clone();
-                match self.put_in_force(&id, entry, identities, own) {
+                match self.put_in_force(&id, entry, bound, own) {
                     Ok(()) => Verdict {
                         standing: Standing::Admitted,
                         id: Some(id),
@@ -154,13 +164,13 @@ impl Node {
         }
     }
 
-    /// Stages a plan, binds the executables, swaps, and lets the old plan go. The executables may have been
-    /// those of `own` artifacts, or of one that is revoked.
+    /// Stages a plan, binds the executables and pins the code, swaps, and lets the old plan go. The
+    /// executables may have been those of `own` artifacts, or of one that is revoked.
     fn put_in_force(
         &mut self,
         id: &str,
         mut entry: Entry,
-        identities: BTreeMap<String, Identity>,
+        files: Bound,
         own: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let plan = entry.plan().map_err(Error::Plan)?;
@@ -168,7 +178,7 @@ impl Node {
         let number = self.plan_number()?;
         let staged = self.kernel.stage(number, &plan);
         let bound = staged
-            .and_then(|()| self.bind_all(slot, &mut entry, &identities, own))
+            .and_then(|()| self.bind_all(slot, &mut entry, &files, own))
             .and_then(|()| {
                 let mode = self.kernel_mode(entry.mode);
                 self.kernel.commit(slot, number, plan.flags, mode)
@@ -179,15 +189,15 @@ impl Node {
             self.plans.remove(&number);
             return Err(error.into());
         }
-        self.after_commit(id, slot, number, plan, entry, identities)
+        self.after_commit(id, slot, number, plan, entry, files)
     }
 
-    /// Binds and claims the executables of an artifact.
+    /// Binds and claims the executables of an artifact, and pins its code.
     fn bind_all(
         &self,
         slot: u32,
         entry: &mut Entry,
-        identities: &BTreeMap<String, Identity>,
+        files: &Bound,
         own: &BTreeSet<String>,
     ) -> Result<(), enforcer::Error> {
         let is_free = |held: u32| match self.holders.get(&held) {
@@ -196,7 +206,7 @@ impl Node {
             None => false,
         };
         for executable in &entry.effective.executables {
-            let Some(identity) = identities.get(&executable.path) else {
+            let Some(identity) = files.executables.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
                 let dev = device_of(&executable.path);
                 entry.claims.insert((dev, executable.path.clone()));
@@ -207,6 +217,9 @@ impl Node {
             self.kernel.claim(identity.dev, &executable.path, slot)?;
             self.kernel
                 .bind_in_place_of(is_free, identity, slot, executable.script)?;
+        }
+        for identity in files.code.values() {
+            self.kernel.pin(identity, slot)?;
         }
         Ok(())
     }
@@ -219,7 +232,7 @@ impl Node {
         number: enforcer::PlanNumber,
         plan: Plan,
         entry: Entry,
-        identities: BTreeMap<String, Identity>,
+        files: Bound,
     ) -> Result<(), Error> {
         let old_claims = self
             .registry
@@ -238,7 +251,8 @@ impl Node {
             single_endpoints: plan.endpoints.len() as u64,
             shared_rules: plan.shared_rules(),
             endpoint_ranges: plan.ranges.len() as u64,
-            identities,
+            identities: files.executables,
+            code: files.code,
             verified: false,
         };
         // the kernel knows a running script by its interpreter only: adoption cannot see it
@@ -262,31 +276,52 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// The file at a path, kept from changing from now on, if it has the content that was admitted.
+    fn still_there(
+        &mut self,
+        id: &str,
+        path: &String,
+        sha256: &str,
+        named: NamedAs,
+    ) -> Option<Identity> {
+        let examined = self.examine(id, std::slice::from_ref(path), named);
+        let own = BTreeSet::from([id.to_owned()]);
+        let facts = self.facts(&own, path, examined.get(path));
+        let same =
+            facts.problem.is_none() && facts.found.is_some_and(|found| found.sha256 == sha256);
+        match examined.get(path) {
+            Some(entry) if same => Some(entry.identity),
+            _ => {
+                self.release(&examined);
+                None
+            }
+        }
+    }
+
     /// After a start: the last admitted version, if its executables are still what they were. Where
-    /// they are not, the claim stays and nothing runs.
+    /// they are not, the claim stays and nothing runs. Pinned code that is another now is not mapped.
     pub(super) fn resume_admitted(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
         let slot = self.slot(id)?;
         let (state, _, old_number) = self.kernel.state(slot)?;
         let old_plan = entry.plan().ok();
-        let mut identities = BTreeMap::new();
+        let mut files = Bound::default();
         for bound in &entry.effective.executables {
-            let paths = [bound.path.clone()];
-            let examined = self.examine(id, &paths);
-            let own = BTreeSet::from([id.to_owned()]);
-            let facts = self.facts(&own, &bound.path, examined.get(&bound.path));
-            let same = facts.problem.is_none()
-                && facts
-                    .found
-                    .is_some_and(|found| found.sha256 == bound.sha256);
-            match examined.get(&bound.path) {
-                Some(entry) if same => {
-                    identities.insert(bound.path.clone(), entry.identity);
-                }
-                _ => self.release(&examined),
+            let (path, sha256) = (&bound.path, &bound.sha256);
+            if let Some(identity) = self.still_there(id, path, sha256, NamedAs::Executable) {
+                files.executables.insert(path.clone(), identity);
+            }
+        }
+        for (path, sha256) in entry.effective.code() {
+            if let Some(identity) = self.still_there(id, path, sha256, NamedAs::Code) {
+                files.code.insert(path.clone(), identity);
             }
         }
         let own = BTreeSet::from([id.to_owned()]);
-        self.put_in_force(id, entry.clone(), identities, &own)?;
+        let entry = Entry {
+            code: files.keys_of_code(),
+            ..entry.clone()
+        };
+        self.put_in_force(id, entry, files, &own)?;
         if state == SlotState::Admitted
             && let Some(plan) = old_plan
         {
@@ -294,6 +329,21 @@ impl Node {
             self.retire_plan(id, old_number, plan);
         }
         Ok(())
+    }
+}
+
+/// The files of an artifact as the kernel is to know them, by path.
+#[derive(Default)]
+struct Bound {
+    executables: BTreeMap<String, Identity>,
+    code: BTreeMap<String, Identity>,
+}
+
+impl Bound {
+    fn keys_of_code(&self) -> BTreeMap<String, FileKey> {
+        let code = self.code.iter();
+        code.map(|(path, identity)| (path.clone(), identity.file_key()))
+            .collect()
     }
 }
 

@@ -1,15 +1,33 @@
-//! What is found at the path of an executable, while nobody can write to it.
+//! What is found at the path of an executable or of a pinned file, while nobody can write to it; and what
+//! becomes of a file that an artifact has no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::ExecutableFacts;
-use crate::enforcer::Identity;
+use crate::artifact::capability::{Capability, CapabilityName};
+use crate::artifact::draft::Claimed;
+use crate::enforcer::{self, Identity};
 use crate::error::chain;
 use crate::executable;
+use crate::plan::FileKey;
 
 use super::Node;
 
-/// An executable that is examined. Everything that is said of it comes from this one descriptor: its path
+/// As what an artifact names a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedAs {
+    Executable,
+    Code,
+}
+
+/// What an artifact names, by path.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) executables: BTreeMap<String, Examined>,
+    pub(super) code: BTreeMap<String, Examined>,
+}
+
+/// A file that is examined. Everything that is said of it comes from this one descriptor: its path
 /// may be another file by now.
 pub(super) struct Examined {
     pub(super) opened: executable::Opened,
@@ -21,19 +39,37 @@ pub(super) struct Examined {
 }
 
 impl Node {
-    /// Blocks writes to the executables before they are hashed.
+    /// Blocks writes to all that an artifact names, before it is hashed.
+    pub(super) fn examine_all(&mut self, slot_name: &str, claimed: &Claimed) -> Found {
+        Found {
+            executables: self.examine(slot_name, &claimed.paths, NamedAs::Executable),
+            code: self.examine(slot_name, &claimed.code, NamedAs::Code),
+        }
+    }
+
+    /// Whether an artifact may name a file at all: else nobody is kept from writing to it for its sake.
+    fn may_name(&self, path: &str, named: NamedAs) -> bool {
+        let ceiling = self.site.scope.ceiling(None, &self.site.profiles);
+        match named {
+            NamedAs::Executable => ceiling.allows_executable(path, false),
+            NamedAs::Code => {
+                let mut pinned = Capability::new(CapabilityName::CodeLoad);
+                pinned.files.insert(path.to_owned(), String::new());
+                ceiling.outside(&pinned).is_empty()
+            }
+        }
+    }
+
+    /// Blocks writes to files before they are hashed.
     pub(super) fn examine(
         &mut self,
         slot_name: &str,
         paths: &[String],
+        named: NamedAs,
     ) -> BTreeMap<String, Examined> {
         let mut examined = BTreeMap::new();
         for path in paths {
-            let allowed = self
-                .site
-                .scope
-                .ceiling(None, &self.site.profiles)
-                .allows_executable(path, false);
+            let allowed = self.may_name(path, named);
             let Ok(Some(opened)) = executable::open(path) else {
                 continue;
             };
@@ -79,14 +115,51 @@ impl Node {
         }
     }
 
-    /// Ends the examination of what was not bound in the meantime.
+    /// Ends the examination of what was not bound or pinned in the meantime.
+    pub(super) fn release_all(&mut self, found: &Found) {
+        self.release(&found.executables);
+        self.release(&found.code);
+    }
+
     pub(super) fn release(&mut self, examined: &BTreeMap<String, Examined>) {
         for entry in examined.values().filter(|entry| entry.ours) {
-            if self.owner(&entry.identity).is_none() {
-                // what cannot be taken back stays write-protected, which is the safe side
-                let _ = self.kernel.unbind(&entry.identity);
-            }
+            // what cannot be taken back stays write-protected, which is the safe side
+            let _ = self.let_executable_go(&entry.identity);
         }
+    }
+
+    /// A file that was an executable: it may be another's by now, and others may pin it.
+    pub(super) fn let_executable_go(&self, identity: &Identity) -> Result<(), enforcer::Error> {
+        if self.owner(identity).is_some() {
+            return Ok(());
+        }
+        match self.pinner(identity) {
+            Some(slot) => self.kernel.pin_only(identity, slot),
+            None => self.kernel.unbind(identity),
+        }
+    }
+
+    /// A file that an artifact pins no more: others may, and it may be somebody's executable.
+    pub(super) fn let_code_go(&self, identity: &Identity) -> Result<(), enforcer::Error> {
+        match self.pinner(identity) {
+            Some(slot) => self.kernel.pin(identity, slot),
+            None => self.kernel.unpin(identity),
+        }
+    }
+
+    /// After a start: ends what the kernel still pins for nobody, because it was replaced while no daemon ran.
+    pub(super) fn let_strange_code_go(&self) -> Result<(), enforcer::Error> {
+        for identity in self.kernel.pins()? {
+            self.let_code_go(&identity)?;
+        }
+        Ok(())
+    }
+
+    /// The slot of an artifact in force that pins a file.
+    fn pinner(&self, identity: &Identity) -> Option<u32> {
+        let mut all = self.live.values();
+        all.find(|live| live.code.values().any(|own| key(own) == key(identity)))
+            .map(|live| live.slot)
     }
 
     /// What is found at a path now, with the writers that the kernel counts. `own` are the ids to which the
@@ -157,6 +230,6 @@ impl Node {
 }
 
 /// What makes two identities the same file.
-pub(super) fn key(identity: &Identity) -> (u64, u32, u32) {
-    (identity.ino, identity.dev, identity.generation)
+pub(super) fn key(identity: &Identity) -> FileKey {
+    identity.file_key()
 }

@@ -96,6 +96,8 @@ struct FileVerdict {
     inputs: String,
     /// Executables that it names.
     executables: BTreeSet<String>,
+    /// Files that it pins.
+    code: BTreeSet<String>,
     /// Executables that do not run for its sake, while it is not admitted.
     claimable: BTreeSet<String>,
     /// The claims that it holds of these; another may have been first.
@@ -117,6 +119,8 @@ struct Live {
     shared_rules: u64,
     endpoint_ranges: u64,
     identities: BTreeMap<String, Identity>,
+    /// Pinned files by path.
+    code: BTreeMap<String, Identity>,
     /// Whether the last read-back equalled the plan.
     verified: bool,
 }
@@ -500,10 +504,11 @@ impl Node {
         self.kernel.ring_fd()
     }
 
-    /// Directories of executables that the verdicts depend on, with the names in them.
+    /// Directories of executables and pinned files that the verdicts depend on, with the names in them.
     pub fn executables(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut directories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for path in self.files.values().flat_map(|file| &file.executables) {
+        let files = self.files.values();
+        for path in files.flat_map(|file| file.executables.iter().chain(&file.code)) {
             if let Some((directory, name)) = path.rsplit_once('/') {
                 let directory = if directory.is_empty() { "/" } else { directory };
                 directories

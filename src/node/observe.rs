@@ -171,6 +171,12 @@ impl Node {
                 return Ok(None);
             }
         }
+        for (path, _) in entry.effective.code() {
+            match live.code.get(path) {
+                Some(identity) if self.kernel.is_pinned(identity)? => {}
+                _ => return Ok(None),
+            }
+        }
         for (dev, path) in &entry.claims {
             if !self.kernel.is_claimed(*dev, path, live.slot)? {
                 return Ok(None);
@@ -441,9 +447,10 @@ impl Node {
     }
 }
 
-/// Whether a detail word is about what lies at a program's path.
+/// Whether a detail word is about what lies at the path of a program or of a pinned file.
 fn is_of_program(detail: &str) -> bool {
     detail == Detail::Waiting.as_str()
+        || detail.starts_with("code-")
         || (detail.starts_with("executable-") && detail != Detail::ExecutableOutOfScope.as_str())
 }
 

@@ -42,7 +42,7 @@ impl Node {
             }
         }
         if let Some(live) = self.live.remove(id) {
-            // the files stay bound, so they are not retired with the plan
+            // the executables stay bound, so they are not retired with the plan
             let live = super::Live {
                 identities: std::collections::BTreeMap::new(),
                 ..live
@@ -104,6 +104,13 @@ impl Node {
             .filter(|(_, name)| !known(name))
             .map(|(slot, name)| (*slot, name.clone()))
             .collect();
+        if let Err(error) = self.let_strange_code_go() {
+            self.record(
+                Event::new(Code::Revoked, Outcome::Noted)
+                    .detail("failed")
+                    .message(chain(&error)),
+            );
+        }
         for (slot, name) in strangers {
             match self.close_stranger(slot) {
                 Ok(false) => {}
@@ -142,7 +149,7 @@ impl Node {
     fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
         for (identity, bound) in self.kernel.bindings()? {
             if bound == slot {
-                self.kernel.unbind(&identity)?;
+                self.let_executable_go(&identity)?;
             }
         }
         Ok(())
