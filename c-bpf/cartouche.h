@@ -106,9 +106,13 @@ enum slot_mode {
 #define PLAN_EXCEPT 32u	     /* some capability carves paths out */
 #define PLAN_LONG_RULES 16u  /* some path rule is longer than RULE_SHORT */
 #define PLAN_PINNED_CODE 64u /* some file may be mapped for what it is */
+#define PLAN_MANAGED 128u    /* of slot 0: its plan has the paths that nothing runs at unadmitted */
 #define SLOT_HAD_UDP 8u	     /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
 
-/* Written with one 8-byte store, so no task ever sees half of it. */
+/*
+ * Written with one 8-byte store, so no task ever sees half of it. Slot 0 is that of the tasks
+ * outside: in force while there are managed paths, which stand in its plan under RIGHT_EXEC.
+ */
 struct slot {
 	__u8 state;  /* enum slot_state */
 	__u8 mode;   /* enum slot_mode */
@@ -296,6 +300,8 @@ enum reason {
 	REASON_UNSAFE = 10,	 /* traced by or sharing with a subject */
 	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
 	REASON_NO_ARTIFACT = 12, /* should take its own artifact's label, and has none */
+	REASON_MANAGED = 13,	 /* nothing runs there that no artifact admits */
+	REASON_BY_LOADER = 14,	 /* an admitted program, mapped by a task outside */
 };
 
 enum object_kind {

@@ -6,6 +6,7 @@
  * everything but what is claimed and not admitted.
  */
 #include "claim.bpf.h"
+#include "managed.bpf.h"
 #include "pinned.bpf.h"
 #include "rule.bpf.h"
 
@@ -131,6 +132,15 @@ static __always_inline int examine(struct linux_binprm *bprm, struct candidate *
 	return 0;
 }
 
+/* Where nothing runs for a task outside that no artifact admits. */
+static __always_inline int examine_managed(const struct candidate *candidate)
+{
+	if (candidate->entry || !is_managed(candidate->where.dentry, candidate->where.mount))
+		return 0;
+	return refuse_outsider(0, OP_CLAIMED, REASON_MANAGED, candidate->where.dentry,
+			       candidate->where.mount);
+}
+
 /* A script that goes by another name than its admitted one. */
 static __always_inline int refuse_name(const struct candidate *candidate, __u32 slot)
 {
@@ -148,7 +158,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 
 	labelled = subject(&bearer);
 	forget_pending();
-	if (examine(bprm, &candidate))
+	if (examine(bprm, &candidate) || (!labelled && examine_managed(&candidate)))
 		return -EPERM;
 	if (candidate.entry) {
 		slot = candidate.entry->slot;
@@ -233,7 +243,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	if (subject(&bearer))
 		return refuse_label(bprm, bearer.slot, REASON_MEMORY);
 	if (!candidate.entry)
-		return 0;
+		return examine_managed(&candidate) ? -EPERM : 0;
 	slot = candidate.entry->slot;
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
 	    claimant_of_text((__u64)bprm->interp, candidate.key.dev) != slot)

@@ -63,6 +63,14 @@ static __always_inline struct subject *subject_of(__u64 inode)
 	return subject_by_key(&key);
 }
 
+/* What runs already may map itself, under whatever name it was started. */
+static __always_inline bool own_executable(__u64 file)
+{
+	struct file *exe = BPF_CORE_READ(bpf_get_current_task_btf(), mm, exe_file);
+
+	return exe && BPF_CORE_READ(exe, f_inode) == BPF_CORE_READ((struct file *)file, f_inode);
+}
+
 /*
  * An admitted executable, or pinned code, cannot be written by anybody: its hash is the identity.
  * For every task, but only on the way to a writable descriptor or a new size.

@@ -234,6 +234,30 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What slot 0 is held to: the paths at which nothing runs that no artifact admits.
+    pub fn managed(patterns: &BTreeSet<Pattern>) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        let mut capability = Capability::new(CapabilityName::ProcessExec);
+        capability.paths.clone_from(patterns);
+        let mut paths = BTreeMap::new();
+        for path in patterns {
+            paths.insert(path.clone(), plan.number(&capability, path, IMPLIED)?);
+        }
+        let numbered = [Numbered { capability, paths }];
+        plan.files = keys(&numbered)
+            .into_iter()
+            .map(|key| {
+                let node = fold(&key, &numbered);
+                (key, node)
+            })
+            .collect();
+        plan.flags = sys::PLAN_MANAGED as u16;
+        if plan.files.keys().any(|key| is_long(key)) {
+            plan.flags |= sys::PLAN_LONG_RULES as u16;
+        }
+        Ok(plan)
+    }
+
     /// The same plan for the files that were found where it pins some. One that was not found is not
     /// mapped.
     pub fn pin(mut self, found: &BTreeMap<String, FileKey>) -> Self {
@@ -697,6 +721,26 @@ mod tests {
         assert_ne!(rule_for(&plan, READ, "/usr/bin/tool"), 0);
         assert_ne!(rule_for(&plan, WRITE, "/dev/null"), 0);
         assert_eq!(rule_for(&plan, WRITE, "/usr/bin/tool"), 0);
+    }
+
+    #[test]
+    fn managed_paths_are_a_plan_of_their_own() {
+        let patterns = ["/opt/ext/**", "/usr/bin/tool"].map(|text| Pattern::parse(text).unwrap());
+
+        let plan = Plan::managed(&patterns.into()).unwrap();
+
+        let exec = sys::right::RIGHT_EXEC.0 as usize;
+        for (path, managed) in [
+            ("/opt/ext", true),
+            ("/opt/ext/a/b", true),
+            ("/usr/bin/tool", true),
+            ("/opt/extra", false),
+            ("/usr/bin/tools", false),
+            ("/dev/null", false),
+        ] {
+            assert_eq!(rule_for(&plan, exec, path) != 0, managed, "{path}");
+            assert_eq!(rule_for(&plan, READ, path), 0, "{path}");
+        }
     }
 
     #[test]

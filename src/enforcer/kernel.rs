@@ -260,6 +260,20 @@ impl Kernel {
         self.write_slot(slot, SlotState::Admitted, mode, flags, number)
     }
 
+    /// Puts a staged plan of managed paths in force for the tasks outside, or ends it: one store.
+    pub fn manage(&self, plan: Option<(PlanNumber, u16)>, mode: Mode) -> Result<(), Error> {
+        match plan {
+            Some((number, flags)) => self.commit(OUTSIDE, number, flags, mode),
+            None => self.close(OUTSIDE, SlotState::Unknown),
+        }
+    }
+
+    /// The plan of managed paths that is in force.
+    pub fn managed(&self) -> Option<PlanNumber> {
+        let held = self.slots.load(OUTSIDE)?;
+        (u32::from(held.flags) & sys::PLAN_MANAGED != 0).then_some(held.plan)
+    }
+
     /// Changes what all tasks of a slot are held to, without a plan: revoked or refused.
     pub fn close(&self, slot: u32, state: SlotState) -> Result<(), Error> {
         self.write_slot(slot, state, Mode::Enforce, 0, 0)
@@ -311,6 +325,7 @@ impl Kernel {
         Ok(slots
             .into_iter()
             .map(|(slot, held)| (slot, held.plan))
+            .chain(self.managed().map(|number| (OUTSIDE, number)))
             .collect())
     }
 
@@ -466,6 +481,9 @@ impl Kernel {
         }
     }
 }
+
+/// The slot of all tasks that have none.
+pub const OUTSIDE: u32 = 0;
 
 const EMPTY_SLOT: sys::slot = sys::slot {
     state: 0,

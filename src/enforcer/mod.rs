@@ -22,7 +22,7 @@ use crate::bpf::object::{Kind, Object, Skeleton};
 use crate::plan::Plan;
 
 pub use exec::Identity;
-pub use kernel::{Kernel, Mode, SlotState, Totals};
+pub use kernel::{Kernel, Mode, OUTSIDE, SlotState, Totals};
 pub use network::DATAGRAM_PROGRAMS;
 pub use pins::{CGROUP_ROOT, PIN_ROOT};
 

@@ -6,6 +6,7 @@ mod answer;
 mod canary;
 mod claim;
 mod examine;
+mod managed;
 mod observe;
 mod reconcile;
 mod retire;
@@ -20,7 +21,7 @@ use crate::audit::{self, Audit, Limits, Settings, Uses};
 use crate::bpf::sys;
 use crate::config::{self, Config, Mode, Paths};
 use crate::control::{Call, Standing, Verdict};
-use crate::enforcer::{self, Identity, Kernel, PlanNumber, SlotState};
+use crate::enforcer::{self, Identity, Kernel, OUTSIDE, PlanNumber, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::plan;
@@ -54,6 +55,7 @@ pub struct Node {
     enforcing: bool,
     /// By file name: the verdict on every artifact file that is there now.
     files: BTreeMap<String, FileVerdict>,
+    managed: Option<managed::Managed>,
     /// By id: what the kernel holds for admitted artifacts.
     live: BTreeMap<String, Live>,
     /// Who has a slot: an id, or `file:NAME` for what was never admitted.
@@ -224,6 +226,7 @@ impl Node {
             config_problem: None,
             enforcing,
             files: BTreeMap::new(),
+            managed: None,
             live: BTreeMap::new(),
             holders: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -257,15 +260,19 @@ impl Node {
                 .fact("mode", if enforcing { "enforce" } else { "audit" }),
         );
         for (slot, (name, lost_told)) in node.kernel.holders()? {
+            node.lost_told.insert(slot, lost_told);
+            if slot == OUTSIDE {
+                continue;
+            }
             node.slots.insert(name.clone(), slot);
             node.holders.insert(slot, name);
-            node.lost_told.insert(slot, lost_told);
             // a daemon that was killed had only given it out
             if node.kernel.state(slot)?.0 == SlotState::Unknown {
                 node.kernel.close(slot, SlotState::Refused)?;
             }
         }
         node.resume();
+        node.manage()?;
         node.bind_canary()?;
         Ok(node)
     }

@@ -26,14 +26,12 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 14] = [
+const UNMEDIATED: [&str; 12] = [
     "access",
     "descriptors-held-after-revocation",
     "executable-stack",
     "guard",
     "inherited-descriptors",
-    "ld.so-as-program",
-    "managed-paths",
     "page-zero",
     "posix-mq-unlink",
     "securebits",
@@ -70,6 +68,7 @@ pub fn without_kernel(
         replaced: BTreeSet::new(),
         not_taken: Vec::new(),
         unparsable: BTreeSet::new(),
+        managed_match: true,
         parse_ok: true,
         path_rules: 0,
         network_rules: 0,
@@ -113,6 +112,7 @@ impl Node {
             }
         }
         if self.unread.is_empty() {
+            self.read_managed_back();
             self.count_shared_rules();
             self.settle_datagrams();
             self.adopt();
@@ -246,6 +246,13 @@ impl Node {
     /// From now on nothing is refused, and the report says so.
     pub fn only_audit(&mut self) {
         self.enforcing = false;
+        if let Err(error) = self.only_audit_managed() {
+            self.record(
+                Event::new(Code::ModeChanged, Outcome::Noted)
+                    .detail("failed")
+                    .message(chain(&error)),
+            );
+        }
         let ids: Vec<_> = self.live.keys().cloned().collect();
         for id in ids {
             if let Some(live) = self.live.get(&id)
@@ -299,6 +306,7 @@ impl Node {
                 .cloned()
                 .collect(),
             unparsable: self.unparsable(),
+            managed_match: self.managed_match(),
             parse_ok: self.files.values().all(|file| file.parsable),
             path_rules: self.live.values().map(|live| live.path_rules).sum(),
             network_rules: self

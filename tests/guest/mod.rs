@@ -176,6 +176,11 @@ impl Guest {
         Subject::new(self, &format!("profile:base\n{envelope}"), Mode::Audit)
     }
 
+    /// What was refused on behalf of a slot since the last question.
+    pub fn denials_of(&self, slot: u32) -> Vec<Denial> {
+        self.take_records(slot).iter().map(Denial::from).collect()
+    }
+
     /// All records of a slot that were not asked for yet.
     fn take_records(&self, slot: u32) -> Vec<sys::event> {
         let (new, malformed) = self.kernel.borrow_mut().drain().unwrap();
