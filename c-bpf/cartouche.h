@@ -60,6 +60,7 @@ struct label {
 /* Flags of a subject. */
 #define SUBJECT_SCRIPT 1u   /* starts with #!: bound to its admitted path as well */
 #define SUBJECT_EXAMINED 2u /* being hashed: nobody writes to it, and it is nobody's yet */
+#define SUBJECT_MEASURED 8u /* its content is compared at each exec, see struct measured_key */
 #define SUBJECT_CODE 4u	    /* pinned by the slot's artifact, perhaps by more: nobody's program */
 
 struct subject {
@@ -193,6 +194,12 @@ struct grant_key {
 	__u32 plan;
 	__u32 operation; /* enum operation */
 	__u32 value;	 /* CAP_*; family << 16 | protocol; enum target; else 0 */
+};
+
+/* A content that an executable may have, in a hash shared by all. */
+struct measured_key {
+	struct subject_key file;
+	__u8 sha256[32];
 };
 
 /* A file that a plan lets be mapped executable, whatever its path, in a hash shared by all. */
@@ -354,6 +361,7 @@ _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct grant_key) == 12, "no padding in a key");
 _Static_assert(sizeof(struct code_key) == 24, "no padding in a key");
+_Static_assert(sizeof(struct measured_key) == 48, "no padding in a key");
 _Static_assert(sizeof(struct target_key) == 8 + ID_MAX, "no padding in a key");
 _Static_assert(sizeof(struct short_key) == 4 + RULE_SHORT, "no padding in a key");
 _Static_assert(sizeof(struct long_key) == 4 + RULE_MAX, "no padding in a key");

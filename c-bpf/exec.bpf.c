@@ -254,6 +254,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 /* One object and one translation unit, as maps and global functions are shared. */
 #include "label.bpf.c"
 #include "code.bpf.c"
+#include "measure.bpf.c"
 #include "adopt.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";

@@ -183,6 +183,9 @@ pub struct ExecutableFacts {
     /// The admitted artifact of which this very file is an executable already, under whatever path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by: Option<String>,
+    /// Whether some process could write to it while it was read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
 }
 
 /// A file as its descriptor shows it.
@@ -223,6 +226,9 @@ pub struct AdmittedSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub enforceable: BTreeSet<CapabilityName>,
+    /// Whether the kernel can hash an executable at each exec.
+    #[serde(default)]
+    pub measures: bool,
     /// The posture's blockers with their reasons; empty also where the node only audits because it was
     /// configured to.
     pub blockers: Vec<String>,
@@ -260,6 +266,9 @@ pub struct BoundExecutable {
     pub path: String,
     pub sha256: String,
     pub script: bool,
+    /// The contents with which it runs, if the kernel is to compare them at each exec; else none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub measured: BTreeSet<String>,
 }
 
 /// A capability in force and where it came from.
@@ -402,10 +411,12 @@ justification = "keeps its state"
                 found: Some(found),
                 problem: None,
                 taken_by: None,
+                written: false,
             }],
             code: Vec::new(),
             node: Node {
                 enforceable: CapabilityName::ALL.iter().copied().collect(),
+                measures: true,
                 blockers: Vec::new(),
             },
             admitted: Admitted::new(),

@@ -643,6 +643,7 @@ mod tests {
                 path: "/usr/bin/tool".into(),
                 sha256: String::new(),
                 script: false,
+                measured: BTreeSet::new(),
             }],
             capabilities: capabilities
                 .into_iter()

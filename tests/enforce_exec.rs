@@ -1,12 +1,15 @@
 //! Domain exec on a real kernel: who becomes a subject and stays one, what runs, which code is mapped.
 
+#![allow(clippy::unwrap_used)] // outside of #[test] too: this file is nothing but tests
+
 mod guest;
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 
+use cartouche::artifact::digest::sha256_hex;
 use cartouche::bpf::sys::{operation, reason, right};
-use cartouche::enforcer::{DATAGRAM_PROGRAMS, Kernel, Mode, OUTSIDE, SlotState};
+use cartouche::enforcer::{DATAGRAM_PROGRAMS, Kernel, MEASURE_PROGRAM, Mode, OUTSIDE, SlotState};
 use cartouche::plan::Plan;
 use guest::{Program, ROOM, Subject, USERS};
 
@@ -26,7 +29,7 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 
             let absent = kernel.absent_hooks();
             for (hook, attached) in kernel.attached() {
-                let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
+                let on_demand = is_on_demand(&hook);
                 assert!(attached || absent.contains(&hook) || on_demand, "{hook}");
             }
             // the programs are new ones, the maps the same
@@ -36,12 +39,17 @@ fn every_program_attaches_again_and_again_without_a_gap() {
     });
 }
 
-/// The hooks that each domain owns by the design, on the newest kernel.
+fn is_on_demand(hook: &str) -> bool {
+    DATAGRAM_PROGRAMS.contains(&hook) || hook == MEASURE_PROGRAM
+}
+
+/// The hooks that each domain owns by the design, on the newest kernel: one program each, but for `measure`,
+/// which sleeps, and shares bprm_check_security while it is attached.
 const HOOKS: [(&str, &str); 5] = [
     (
         "exec",
         "bprm_check_security bprm_committing_creds bprm_creds_for_exec file_mprotect \
-         ia32_personality mmap_file task_alloc task_free task_newtask x64_personality",
+         ia32_personality measure mmap_file task_alloc task_free task_newtask x64_personality",
     ),
     (
         "file",
@@ -97,11 +105,11 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             assert_eq!(owned, Vec::from_iter(hooks.split_whitespace()), "{name}");
         }
         for (hook, attached) in &attached {
-            let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str());
+            let on_demand = is_on_demand(hook);
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 81);
+        assert_eq!(attached.len(), 82);
     });
 }
 
@@ -620,6 +628,64 @@ fn what_has_no_name_that_can_be_told_is_no_way_around_managed_paths() {
             outsider.run("exec-memfd code say made"),
             ["made", "ok", "ok"]
         );
+    });
+}
+
+#[test]
+fn a_measured_program_runs_with_an_admitted_content_only() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let own = sha256_hex(&fs::read(&subject.path).unwrap());
+        let other = sha256_hex(b"other");
+        let outsider = guest.outsider();
+        let script = guest.script(&format!("#!{} exists\n", subject.path));
+        let rule = format!("process:exec {} {script}\nfs:read {script}", subject.path);
+        let parent = guest.subject(&rule);
+        let measure = |hashes: &[&String]| {
+            let hashes = hashes.iter().map(|hash| (*hash).clone()).collect();
+            subject.measures(&hashes);
+        };
+        for uid in USERS {
+            let outsider = Program {
+                path: outsider.path.clone(),
+                uid,
+            };
+            let ways = [
+                "exec",
+                "vfork-exec",
+                "exec-opened",
+                "become",
+                "thread-become",
+            ];
+            measure(&[&other, &own]);
+            for way in ways {
+                let lines = outsider.run(&format!("{way} {} say hello", subject.path));
+                assert_eq!(lines[0], "hello", "{way}");
+            }
+            assert_eq!(outsider.run(&format!("become {script}")), ["ok"]);
+            assert_eq!(subject.denials(), []);
+            measure(&[&other]);
+            for way in ways {
+                outsider.may_not(&format!("{way} {} say hello", subject.path));
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(denials[0].what(), (CLAIMED, subject.path.as_str()));
+                assert_eq!(denials[0].reason, reason::REASON_CONTENT.0);
+            }
+            for act in [
+                format!("become {script}"),
+                format!("become {}", subject.path),
+            ] {
+                outsider.may_not(&act);
+                parent.may_not(&act);
+                assert_eq!(subject.denials().len(), 2, "{act} {:?}", parent.denials());
+            }
+            measure(&[]);
+            assert_eq!(
+                outsider.run(&format!("exec {} say hello", subject.path))[0],
+                "hello"
+            );
+        }
     });
 }
 

@@ -9,7 +9,7 @@ use super::{
     BoundExecutable, Decision, Effective, EffectiveCapability, Inputs, Verdict, may_replace,
 };
 use crate::artifact::ceiling::Ceiling;
-use crate::artifact::draft::{Claimed, Draft, PinnedCode};
+use crate::artifact::draft::{Claimed, Draft, PinnedCode, Verify};
 use crate::artifact::problem::{Place, Problem, Problems};
 use crate::artifact::{protected, signature};
 use crate::event::{Code, Detail, ErrorCode, Event, Outcome};
@@ -277,6 +277,7 @@ impl<'i> Gate<'i> {
                     path: executable.path.clone(),
                     sha256: found.sha256.clone(),
                     script: found.script,
+                    measured: executable.contents_to_measure(),
                 }),
                 Err((detail, message)) => {
                     let code = (detail != Detail::Waiting).then_some(ErrorCode::DigestMismatch);
@@ -480,6 +481,19 @@ impl<'i> Gate<'i> {
                 Problem::new(Place::default(), None, Detail::NodeCannotEnforce, message)
             })
             .collect();
+        if problems.is_empty() && !node.measures {
+            let measured = draft.executables.iter();
+            problems = measured
+                .filter(|executable| executable.verify == Verify::Measured)
+                .map(|executable| {
+                    let message = format!(
+                        "{:?} is to be measured, and this kernel cannot: it is built without IMA",
+                        executable.path
+                    );
+                    Problem::new(executable.place, None, Detail::NodeCannotEnforce, message)
+                })
+                .collect();
+        }
         if problems.is_empty() {
             problems = capabilities
                 .iter()

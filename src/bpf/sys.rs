@@ -53,6 +53,7 @@ plain!(
     rule,
     grant_key,
     code_key,
+    measured_key,
     target_key,
     net_range,
     slot_counts,

@@ -184,6 +184,7 @@ mod tests {
                     path: "/usr/bin/x".into(),
                     sha256: "11".into(),
                     script: false,
+                    measured: std::collections::BTreeSet::new(),
                 }],
                 capabilities: vec![EffectiveCapability {
                     capability: capability.into(),

@@ -106,6 +106,7 @@ fn judge(
         code,
         node: Node {
             enforceable: CapabilityName::ALL.iter().copied().collect(),
+            measures: true,
             blockers: Vec::new(),
         },
         admitted: BTreeMap::new(),

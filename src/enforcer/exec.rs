@@ -7,13 +7,20 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use super::rule_hash::RuleHash;
-use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
+use super::{
+    Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_again, attach_trampolines, hooks_of, pin,
+};
 use crate::artifact::capability::CapabilityName;
+use crate::artifact::digest::hex;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::Object;
-use crate::bpf::sys;
+use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 use crate::plan::{FileKey, Plan};
+
+/// Compares the content of measured executables; attached only while there are any, because everybody's
+/// execs pay for it.
+pub const MEASURE_PROGRAM: &str = "measure";
 
 /// Rounds of adoption before a fork storm is called one.
 const ADOPTION_ROUNDS: u32 = 64;
@@ -25,6 +32,7 @@ pub(super) struct Exec {
     claim_names: Table<sys::claim_name_key, u32>,
     mirror: Table<u64, u32>,
     pinned_code: RuleHash<sys::code_key>,
+    measured: Table<sys::measured_key, u32>,
     /// Processes labelled by adoption since load, as last read.
     adopted: Cell<u64>,
 }
@@ -77,6 +85,7 @@ impl Exec {
             claims: Table::new(object.map("claims")?, "claims")?,
             claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
             mirror: Table::new(object.map("mirror")?, "mirror")?,
+            measured: Table::new(object.map("measured")?, "measured")?,
             pinned_code: RuleHash::new(
                 object.map("pinned_code")?,
                 "pinned_code",
@@ -128,10 +137,14 @@ impl Exec {
         &self,
         identity: &Identity,
         slot: u32,
-        script: bool,
+        (script, hashes): (bool, &BTreeSet<String>),
         is_free: impl Fn(u32) -> bool,
     ) -> Result<(), Error> {
-        let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let script_flag = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let flags = match hashes.is_empty() {
+            true => script_flag,
+            false => script_flag | sys::SUBJECT_MEASURED,
+        };
         let key = identity.key();
         if let Some(held) = self.subjects.lookup(&key)?
             && held.slot != slot
@@ -140,14 +153,74 @@ impl Exec {
         {
             return Err(Error::OtherOwner(held.slot));
         }
+        let admitted = hashes.iter().map(|hash| measured_key(identity, hash));
+        for content in admitted {
+            self.measured.write(&content, &slot, Write::Replace)?;
+        }
         let subject = sys::subject { slot, flags };
         self.subjects.write(&key, &subject, Write::Replace)?;
-        Ok(())
+        self.forget_contents(identity, hashes)
     }
 
     pub(super) fn unbind(&self, identity: &Identity) -> Result<(), Error> {
         self.subjects.remove(&identity.key())?;
+        self.forget_contents(identity, &BTreeSet::new())
+    }
+
+    /// Removes the contents of a file that are admitted no more, all but these.
+    fn forget_contents(&self, identity: &Identity, but: &BTreeSet<String>) -> Result<(), Error> {
+        for (content, _) in self.contents(identity)? {
+            if !but.contains(&hex(&content.sha256)) {
+                self.measured.remove(&content)?;
+            }
+        }
         Ok(())
+    }
+
+    fn contents(&self, identity: &Identity) -> Result<Vec<(sys::measured_key, u32)>, Error> {
+        let mut contents = self.measured.entries()?;
+        let key = identity.key();
+        contents.retain(|(content, _)| sys::bytes_of(&content.file) == sys::bytes_of(&key));
+        Ok(contents)
+    }
+
+    /// Whether exactly these contents of a bound file run; none: it is not measured.
+    pub(super) fn is_measured(
+        &self,
+        identity: &Identity,
+        hashes: &BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        let flagged = held.is_some_and(|held| held.flags & sys::SUBJECT_MEASURED != 0);
+        let contents = self.contents(identity)?;
+        let contents: BTreeSet<String> = contents.iter().map(|one| hex(&one.0.sha256)).collect();
+        Ok(flagged != hashes.is_empty() && contents == *hashes)
+    }
+
+    /// Whether this kernel can hash at exec.
+    pub(super) fn can_measure(&self) -> bool {
+        let program = self.object.program(MEASURE_PROGRAM);
+        program.is_ok_and(|program| program.is_loaded())
+    }
+
+    /// Whether some executable is measured.
+    pub(super) fn measures(&self) -> Result<bool, Error> {
+        Ok(!self.measured.entries()?.is_empty())
+    }
+
+    /// Attaches the program that measures, or lets it go.
+    pub(super) fn watch_contents(&self, links: &Path, wanted: bool) -> Result<(), Error> {
+        let path = links.join(MEASURE_PROGRAM);
+        match (wanted, path.exists()) {
+            (true, false) => {
+                let program = self.object.program(MEASURE_PROGRAM)?;
+                pin(attach_again(&program)?, links, MEASURE_PROGRAM)
+            }
+            (false, true) => {
+                std::fs::remove_file(&path).map_err(|source| Error::Pin { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a file is bound to the slot, and not only examined for it.
@@ -336,6 +409,17 @@ fn code(plan: PlanNumber, own: &Plan) -> impl Iterator<Item = (sys::code_key, u1
         let file = subject_key(*file);
         (sys::code_key { file, plan, pad: 0 }, *rule)
     })
+}
+
+/// `hash` is 64 hex digits; what is none is a content that no file has.
+fn measured_key(identity: &Identity, hash: &str) -> sys::measured_key {
+    let mut key = sys::measured_key::zeroed();
+    key.file = identity.key();
+    for (at, byte) in key.sha256.iter_mut().enumerate() {
+        let digits = hash.get(at * 2..at * 2 + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    }
+    key
 }
 
 /// As far as a key tells.

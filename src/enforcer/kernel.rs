@@ -117,6 +117,9 @@ impl Kernel {
             if !self.slots_with_udp()?.is_empty() {
                 self.network.watch_datagrams(directory, true)?;
             }
+            if self.exec.measures()? && self.exec.can_measure() {
+                self.exec.watch_contents(directory, true)?;
+            }
             Ok(())
         })
     }
@@ -163,18 +166,44 @@ impl Kernel {
 
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, |_| false)
+        let as_admitted = BTreeSet::new();
+        self.exec
+            .bind(identity, slot, (script, &as_admitted), |_| false)
     }
 
-    /// The same for a file that may be a matter of another slot, if that `is_free`.
+    /// The same for a file that may be a matter of another slot, if that `is_free`. If there are `hashes`, it
+    /// runs only as long as its content has one of them.
     pub fn bind_in_place_of(
         &self,
         is_free: impl Fn(u32) -> bool,
         identity: &Identity,
         slot: u32,
-        script: bool,
+        (script, hashes): (bool, &BTreeSet<String>),
     ) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, is_free)
+        if !hashes.is_empty() {
+            self.exec.watch_contents(&pins::links(&self.root), true)?;
+        }
+        self.exec.bind(identity, slot, (script, hashes), is_free)
+    }
+
+    /// Whether exactly these contents of a bound file run; none: it is not measured.
+    pub fn is_measured(
+        &self,
+        identity: &Identity,
+        hashes: &BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        self.exec.is_measured(identity, hashes)
+    }
+
+    /// Whether this kernel can hash at exec.
+    pub fn can_measure(&self) -> bool {
+        self.exec.can_measure()
+    }
+
+    /// Attaches the program that measures if it is missing, or lets it go once nothing is measured.
+    pub fn settle_measuring(&self) -> Result<(), Error> {
+        let wanted = self.exec.measures()?;
+        self.exec.watch_contents(&pins::links(&self.root), wanted)
     }
 
     pub fn unbind(&self, identity: &Identity) -> Result<(), Error> {

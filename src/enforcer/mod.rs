@@ -14,17 +14,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::artifact::capability::CapabilityName;
 use crate::bpf;
 use crate::bpf::link::Link;
-use crate::bpf::object::{Kind, Object, Skeleton};
+use crate::bpf::object::{Kind, Object, Program, Skeleton};
 use crate::plan::Plan;
 
-pub use exec::Identity;
+pub use exec::{Identity, MEASURE_PROGRAM};
 pub use kernel::{Kernel, Mode, OUTSIDE, SlotState, Totals};
 pub use network::DATAGRAM_PROGRAMS;
 pub use pins::{CGROUP_ROOT, PIN_ROOT};
+
+/// The longest that the kernel takes to end a link.
+const LET_GO: Duration = Duration::from_secs(5);
 
 /// How often each rule of a plan allowed something since it came into force.
 pub type Uses = BTreeMap<u16, u64>;
@@ -175,14 +179,30 @@ fn hooks_of<S: Skeleton>(object: &Object<S>) -> Vec<Hook> {
         .collect()
 }
 
-/// Attaches the LSM and fentry programs of an object and pins their links.
+/// Attaches the LSM and fentry programs of an object and pins their links, but for what is attached on
+/// demand.
 fn attach_trampolines<S: Skeleton>(object: &Object<S>, directory: &Path) -> Result<(), Error> {
     for program in object.programs() {
-        if program.kind() == Kind::Trampoline && program.is_loaded() {
+        let on_demand = program.name() == MEASURE_PROGRAM;
+        if program.kind() == Kind::Trampoline && program.is_loaded() && !on_demand {
             pin(program.attach()?, directory, program.name())?;
         }
     }
     Ok(())
+}
+
+/// Attaches a program that may have been let go a moment ago: its link ends some time after the pin is
+/// gone, and while it lives, the program cannot be attached once more.
+fn attach_again(program: &Program<'_>) -> Result<Link, Error> {
+    let begun = Instant::now();
+    loop {
+        match program.attach() {
+            Err(error) if error.errno() == libc::EBUSY && begun.elapsed() < LET_GO => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            attached => return Ok(attached?),
+        }
+    }
 }
 
 fn pin(link: Link, directory: &Path, name: &str) -> Result<(), Error> {

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::rule_hash::{RuleHash, count};
-use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, pin};
+use super::{
+    CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_again, hooks_of, pin,
+};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::btf::KernelTypes;
-use crate::bpf::link::Link;
-use crate::bpf::object::{Kind, Object, Program};
+use crate::bpf::object::{Kind, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{EndpointRange, Plan, SingleEndpoint};
@@ -24,9 +24,6 @@ pub const DATAGRAM_PROGRAMS: [&str; 4] = [
     "ip_cmsg_send",
     "ip6_datagram_send_ctl",
 ];
-
-/// The longest that the kernel takes to end a link.
-const LET_GO: Duration = Duration::from_secs(5);
 
 type Ranges = Table<u32, sys::net_range>;
 
@@ -80,20 +77,6 @@ impl Network {
 
     fn list(&self, number: PlanNumber) -> Result<Option<Ranges>, Error> {
         Ok(self.ranges.get(number, "a plan's endpoint ranges")?)
-    }
-}
-
-/// Attaches a program that may have been let go a moment ago: its link ends some time after the pin is
-/// gone, and while it lives, the program cannot be attached once more.
-fn attach_again(program: &Program<'_>) -> Result<Link, Error> {
-    let begun = Instant::now();
-    loop {
-        match program.attach() {
-            Err(error) if error.errno() == libc::EBUSY && begun.elapsed() < LET_GO => {
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            attached => return Ok(attached?),
-        }
     }
 }
 

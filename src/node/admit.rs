@@ -31,6 +31,7 @@ impl Node {
         };
         admission::Node {
             enforceable,
+            measures: self.kernel.can_measure(),
             blockers,
         }
     }
@@ -215,8 +216,12 @@ impl Node {
             };
             entry.claims.insert((identity.dev, executable.path.clone()));
             self.kernel.claim(identity.dev, &executable.path, slot)?;
-            self.kernel
-                .bind_in_place_of(is_free, identity, slot, executable.script)?;
+            self.kernel.bind_in_place_of(
+                is_free,
+                identity,
+                slot,
+                (executable.script, &executable.measured),
+            )?;
         }
         for identity in files.code.values() {
             self.kernel.pin(identity, slot)?;
@@ -281,14 +286,19 @@ impl Node {
         &mut self,
         id: &str,
         path: &String,
-        sha256: &str,
+        (sha256, measured): (&String, &BTreeSet<String>),
         named: NamedAs,
     ) -> Option<Identity> {
+        let is_measured = !measured.is_empty();
+        let contents: BTreeSet<&String> = measured.iter().chain([sha256]).collect();
         let examined = self.examine(id, std::slice::from_ref(path), named);
         let own = BTreeSet::from([id.to_owned()]);
         let facts = self.facts(&own, path, examined.get(path));
-        let same =
-            facts.problem.is_none() && facts.found.is_some_and(|found| found.sha256 == sha256);
+        let same = facts.problem.is_none()
+            && (!facts.written || is_measured)
+            && facts
+                .found
+                .is_some_and(|found| contents.contains(&found.sha256));
         match examined.get(path) {
             Some(entry) if same => Some(entry.identity),
             _ => {
@@ -306,13 +316,14 @@ impl Node {
         let old_plan = entry.plan().ok();
         let mut files = Bound::default();
         for bound in &entry.effective.executables {
-            let (path, sha256) = (&bound.path, &bound.sha256);
-            if let Some(identity) = self.still_there(id, path, sha256, NamedAs::Executable) {
+            let (path, contents) = (&bound.path, (&bound.sha256, &bound.measured));
+            if let Some(identity) = self.still_there(id, path, contents, NamedAs::Executable) {
                 files.executables.insert(path.clone(), identity);
             }
         }
         for (path, sha256) in entry.effective.code() {
-            if let Some(identity) = self.still_there(id, path, sha256, NamedAs::Code) {
+            let contents = (sha256, &BTreeSet::new());
+            if let Some(identity) = self.still_there(id, path, contents, NamedAs::Code) {
                 files.code.insert(path.clone(), identity);
             }
         }

@@ -36,6 +36,8 @@ pub(super) struct Examined {
     ours: bool,
     /// Why nobody can be kept from writing to it.
     problem: Option<String>,
+    /// Whether somebody could write to it when that began.
+    written: bool,
 }
 
 impl Node {
@@ -90,28 +92,27 @@ impl Node {
             let ours = blocked.unwrap_or(false);
             // nobody becomes a writer from now on; one that was before could change what is read by now, and
             // be gone before it is looked for again
-            if problem.is_none() && regular {
-                problem = self.written(&opened);
-            }
+            let written = problem.is_none() && regular && self.is_written(&opened, &mut problem);
             let entry = Examined {
                 opened,
                 identity,
                 ours,
                 problem,
+                written,
             };
             examined.insert(path.clone(), entry);
         }
         examined
     }
 
-    /// Why a file may change while it is read, if it may.
-    fn written(&self, opened: &executable::Opened) -> Option<String> {
+    /// Whether a file may change while it is read; why that cannot be told.
+    fn is_written(&self, opened: &executable::Opened, problem: &mut Option<String>) -> bool {
         match self.kernel.identify(&opened.file) {
-            Ok((now, _)) if now.writers > 0 => {
-                Some("some process has it open for writing".to_owned())
+            Ok((now, _)) => now.writers > 0,
+            Err(error) => {
+                *problem = Some(chain(&error));
+                false
             }
-            Ok(_) => None,
-            Err(error) => Some(chain(&error)),
         }
     }
 
@@ -179,7 +180,7 @@ impl Node {
             Err(error) => (None, Some(format!("it cannot be read: {error}"))),
         };
         // after the reading: nobody may have written meanwhile, and it must still be there
-        problem = problem.or_else(|| self.written(&examined.opened));
+        let written = examined.written || self.is_written(&examined.opened, &mut problem);
         match self.kernel.identify(&examined.opened.file) {
             Ok((_, Some(seen))) if seen == path => {}
             // a path through a symlink has its own word in the gate
@@ -196,6 +197,7 @@ impl Node {
                 .owner(&examined.identity)
                 .filter(|id| !own.contains(*id))
                 .map(str::to_owned),
+            written,
         }
     }
 

@@ -7,7 +7,7 @@ use crate::artifact::capability::CapabilityName;
 use crate::bpf::sys;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::{self, DATAGRAM_PROGRAMS, SlotState, Uses};
+use crate::enforcer::{self, DATAGRAM_PROGRAMS, MEASURE_PROGRAM, SlotState, Uses};
 use crate::error::chain;
 use crate::event::{Code, Detail, Event, Outcome};
 use crate::plan::Plan;
@@ -114,7 +114,7 @@ impl Node {
         if self.unread.is_empty() {
             self.read_managed_back();
             self.count_shared_rules();
-            self.settle_datagrams();
+            self.settle_on_demand();
             self.adopt();
         }
     }
@@ -168,6 +168,13 @@ impl Node {
         };
         for identity in live.identities.values() {
             if !self.kernel.is_bound(identity, live.slot)? {
+                return Ok(None);
+            }
+        }
+        for executable in &entry.effective.executables {
+            if let Some(identity) = live.identities.get(&executable.path)
+                && !self.kernel.is_measured(identity, &executable.measured)?
+            {
                 return Ok(None);
             }
         }
@@ -342,12 +349,14 @@ impl Node {
             .live
             .values()
             .any(|live| u32::from(live.flags) & sys::PLAN_UDP != 0);
+        let measured = self.measured_ids().next().is_some();
         self.kernel
             .attached()
             .into_iter()
             .map(|(name, attached)| {
-                let expected =
-                    !absent.contains(&name) && (udp || !DATAGRAM_PROGRAMS.contains(&name.as_str()));
+                let expected = !absent.contains(&name)
+                    && (udp || !DATAGRAM_PROGRAMS.contains(&name.as_str()))
+                    && (measured || name != MEASURE_PROGRAM);
                 let name = if CGROUP_PROGRAMS.contains(&name.as_str()) {
                     format!("cgroup/{name}")
                 } else {
@@ -356,6 +365,18 @@ impl Node {
                 (name, Hook { attached, expected })
             })
             .collect()
+    }
+
+    /// The artifacts in force of which the kernel compares an executable at each exec.
+    fn measured_ids(&self) -> impl Iterator<Item = &String> {
+        let entries = self.registry.artifacts.iter();
+        entries
+            .filter(|(_, entry)| !entry.revoked)
+            .filter(|(_, entry)| {
+                let mut executables = entry.effective.executables.iter();
+                executables.any(|one| !one.measured.is_empty())
+            })
+            .map(|(id, _)| id)
     }
 
     fn artifact_facts(&self) -> Vec<ArtifactFacts> {
@@ -385,7 +406,7 @@ impl Node {
                         .map(|capability| capability.capability.name)
                         .collect(),
                     udp: flags & sys::PLAN_UDP != 0,
-                    measured: false,
+                    measured: self.measured_ids().any(|own| own == id),
                 }
             })
             .collect();

@@ -59,7 +59,7 @@ impl Node {
             entry.mode_until = None;
         }
         self.record(event);
-        self.settle_datagrams();
+        self.settle_on_demand();
     }
 
     /// After a start: what was revoked is refused again before anything else happens.
@@ -225,6 +225,7 @@ impl Node {
             self.unclaim(*dev, path, slot)?;
         }
         self.registry.artifacts.remove(id);
+        self.settle_on_demand();
         Ok(())
     }
 
@@ -328,13 +329,19 @@ impl Node {
         !over.is_empty()
     }
 
-    pub(super) fn settle_datagrams(&mut self) {
-        if let Err(error) = self.kernel.settle_datagrams() {
-            self.record(
-                Event::new(Code::SinkChanged, Outcome::Noted)
-                    .detail("datagrams")
-                    .message(chain(&error)),
-            );
+    /// Attaches or lets go what is attached only while some artifact needs it.
+    pub(super) fn settle_on_demand(&mut self) {
+        for (word, settled) in [
+            ("datagrams", self.kernel.settle_datagrams()),
+            ("measuring", self.kernel.settle_measuring()),
+        ] {
+            if let Err(error) = settled {
+                self.record(
+                    Event::new(Code::SinkChanged, Outcome::Noted)
+                        .detail(word)
+                        .message(chain(&error)),
+                );
+            }
         }
     }
 }

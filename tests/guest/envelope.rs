@@ -46,6 +46,7 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
             path: executable.to_owned(),
             sha256: String::new(),
             script: false,
+            measured: BTreeSet::new(),
         }],
         capabilities: capabilities.collect(),
         narrowed: Vec::new(),

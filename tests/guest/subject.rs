@@ -1,12 +1,12 @@
 //! A copy of the test program that is bound to a slot and a plan, and what the kernel says about it.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Deref;
 
 use cartouche::bpf::sys;
-use cartouche::enforcer::{Identity, Kernel, Mode, SlotState, Totals};
+use cartouche::enforcer::{Identity, Kernel, MEASURE_PROGRAM, Mode, SlotState, Totals};
 use cartouche::plan::{FileKey, Plan};
 
 use super::envelope::{pinned, plan_of, toml};
@@ -94,6 +94,19 @@ impl<'g> Subject<'g> {
         kernel
             .claim(self.identity.dev, &self.path, self.slot)
             .unwrap();
+    }
+
+    /// From now on it runs only with a content of one of these hashes; none: whatever it is.
+    pub fn measures(&self, hashes: &BTreeSet<String>) {
+        let kernel = self.guest.kernel.borrow();
+        let how = (false, hashes);
+        kernel
+            .bind_in_place_of(|_| false, &self.identity, self.slot, how)
+            .unwrap();
+        assert!(kernel.is_measured(&self.identity, hashes).unwrap());
+        kernel.settle_measuring().unwrap();
+        let attached = kernel.attached();
+        assert_eq!(attached[MEASURE_PROGRAM], !hashes.is_empty());
     }
 
     pub fn unclaims(&self) {
