@@ -66,6 +66,8 @@ struct label {
 /* Flags of a subject. */
 #define SUBJECT_SCRIPT 1u   /* starts with #!: bound to its admitted path as well */
 #define SUBJECT_EXAMINED 2u /* being hashed: nobody writes to it, and it is nobody's yet */
+#define SUBJECT_MEASURED 8u /* its content is compared at each exec, see struct measured_key */
+#define SUBJECT_CODE 4u	    /* pinned by the slot's artifact, perhaps by more: nobody's program */
 
 struct subject {
 	__u32 slot;
@@ -146,14 +148,19 @@ enum slot_mode {
 
 /* Powers of a plan that are one bit. */
 #define PLAN_CODE_GENERATE 1u
-#define PLAN_NET_ANY 2u	    /* some net:* capability: may bind port 0 */
-#define PLAN_UDP 4u	    /* some udp endpoint: may create datagram sockets */
-#define PLAN_EXCEPT 32u	    /* some capability carves paths out */
-#define PLAN_LONG_RULES 16u /* some path rule is longer than RULE_SHORT */
-#define SLOT_DYING 128u	    /* of the slot: revoked, and its tasks are being ended */
-#define SLOT_HAD_UDP 8u	    /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
+#define PLAN_NET_ANY 2u	     /* some net:* capability: may bind port 0 */
+#define PLAN_UDP 4u	     /* some udp endpoint: may create datagram sockets */
+#define PLAN_EXCEPT 32u	     /* some capability carves paths out */
+#define PLAN_LONG_RULES 16u  /* some path rule is longer than RULE_SHORT */
+#define PLAN_PINNED_CODE 64u /* some file may be mapped for what it is */
+#define PLAN_MANAGED 256u    /* of slot 0: its plan has the paths that nothing runs at unadmitted */
+#define SLOT_HAD_UDP 8u	     /* of the slot: a plan had PLAN_UDP, and tasks may hold such sockets */
+#define SLOT_DYING 128u	     /* of the slot: revoked, and its tasks are being ended */
 
-/* Written with one 8-byte store, so no task ever sees half of it. */
+/*
+ * Written with one 8-byte store, so no task ever sees half of it. Slot 0 is that of the tasks
+ * outside: in force while there are managed paths, which stand in its plan under RIGHT_EXEC.
+ */
 struct slot {
 	__u8 state;  /* enum slot_state */
 	__u8 mode;   /* enum slot_mode */
@@ -236,6 +243,19 @@ struct grant_key {
 	__u32 value;	 /* CAP_*; family << 16 | protocol; enum target; else 0 */
 };
 
+/* A content that an executable may have, in a hash shared by all. */
+struct measured_key {
+	struct subject_key file;
+	__u8 sha256[32];
+};
+
+/* A file that a plan lets be mapped executable, whatever its path, in a hash shared by all. */
+struct code_key {
+	struct subject_key file;
+	__u32 plan;
+	__u32 pad;
+};
+
 /* In place of a protocol: any of the family. */
 #define ANY_PROTOCOL 0xffffu
 
@@ -313,7 +333,7 @@ enum operation {
 	OP_TERMINAL_INJECT = 25,
 	OP_LABEL = 26,	 /* a change of label that is refused */
 	OP_CLAIMED = 27, /* running a claimed path whose content is not admitted */
-	OP_PINNED = 28,	 /* writing an admitted executable */
+	OP_PINNED = 28,	 /* writing an admitted executable, or pinned code */
 	OP_MOVE = 29,	 /* a rename or link that would widen */
 	OP_FORK = 30,
 	OP_GUARD = 31, /* something of Cartouche's own, by a task outside */
@@ -337,6 +357,8 @@ enum reason {
 	REASON_SCRIPT_PATH = 11, /* a script under another name than its admitted path */
 	REASON_NO_ARTIFACT = 12, /* should take its own artifact's label, and has none */
 	REASON_GUARDED = 13,	 /* Cartouche's own, and nobody's to touch */
+	REASON_MANAGED = 14,	 /* nothing runs there that no artifact admits */
+	REASON_BY_LOADER = 15,	 /* an admitted program, mapped by a task outside */
 };
 
 enum object_kind {
@@ -395,6 +417,8 @@ _Static_assert(sizeof(struct unit_program_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct claim_key) == 4 + RULE_MAX, "no padding in a key");
 _Static_assert(sizeof(struct net_key) == 24, "no padding in a key");
 _Static_assert(sizeof(struct grant_key) == 12, "no padding in a key");
+_Static_assert(sizeof(struct code_key) == 24, "no padding in a key");
+_Static_assert(sizeof(struct measured_key) == 48, "no padding in a key");
 _Static_assert(sizeof(struct target_key) == 8 + ID_MAX, "no padding in a key");
 _Static_assert(sizeof(struct short_key) == 4 + RULE_SHORT, "no padding in a key");
 _Static_assert(sizeof(struct long_key) == 4 + RULE_MAX, "no padding in a key");

@@ -93,13 +93,20 @@ static __always_inline __u32 claimant_of_name(__u64 name, __u32 dev)
 
 /*
  * The slot that claims the path of a file that is not what was admitted for it, 0 if there is none.
+ * What is to be measured gets its scratch here, see measure.bpf.c.
  */
 static __always_inline __u32 claimant_of_other(__u64 inode, __u64 dentry, __u64 mount)
 {
 	struct subject_key key = {};
+	struct subject *subject;
 
 	key_of(inode, &key);
-	return subject_by_key(&key) ? 0 : claimant(dentry, mount, key.dev);
+	subject = subject_by_key(&key);
+	if (!subject)
+		return claimant(dentry, mount, key.dev);
+	if (subject->flags & SUBJECT_MEASURED)
+		scratch_of_current();
+	return 0;
 }
 
 #endif

@@ -1,17 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Domain exec: which code a subject maps (code:load, by path) and makes (code:generate). Without a
- * rule it maps none but its own executable.
+ * Domain exec: which code a subject maps (code:load, by path or by inode) and makes
+ * (code:generate). Without a rule it maps none but its own executable.
  */
+#include "managed.bpf.h"
+#include "pinned.bpf.h"
 #include "rule.bpf.h"
-
-/* What runs already may map itself, under whatever name it was started. */
-static __always_inline bool own_executable(__u64 file)
-{
-	struct file *exe = BPF_CORE_READ(bpf_get_current_task_btf(), mm, exe_file);
-
-	return exe && BPF_CORE_READ(exe, f_inode) == BPF_CORE_READ((struct file *)file, f_inode);
-}
 
 static __always_inline int judge_code(const struct bearer *bearer, __u64 file, bool generates)
 {
@@ -32,6 +26,8 @@ static __always_inline int judge_code(const struct bearer *bearer, __u64 file, b
 		if (internal_mount(place.mount))
 			generates = true; /* memfd: code without a name */
 		else if (in_force(bearer) && own_executable(file))
+			;
+		else if (is_pinned_code(bearer, (__u64)BPF_CORE_READ((struct file *)file, f_inode)))
 			;
 		else if (judge(bearer, &place))
 			return -EPERM;
@@ -68,8 +64,12 @@ int BPF_PROG(mmap_file, struct file *file, unsigned long reqprot, unsigned long 
 	__u64 address = 0;
 	bool generates;
 
-	if (!subject(&bearer))
-		return 0;
+	if (!subject(&bearer)) {
+		if (!(prot & PROT_EXEC))
+			return 0;
+		bpf_probe_read_kernel(&address, sizeof(address), &ctx[0]);
+		return address && judge_outsider(address) ? -EPERM : 0;
+	}
 	/* 6.12 takes `file` for never NULL and drops a plain test; anonymous mappings have none */
 	bpf_probe_read_kernel(&address, sizeof(address), &ctx[0]);
 	generates = implies_exec();
@@ -86,11 +86,11 @@ int BPF_PROG(file_mprotect, struct vm_area_struct *vma, unsigned long reqprot, u
 	struct bearer bearer;
 	__u64 file;
 
-	if (!subject(&bearer))
-		return 0;
 	if (!(prot & PROT_EXEC))
 		return 0;
 	file = (__u64)BPF_CORE_READ(vma, vm_file);
+	if (!subject(&bearer))
+		return file && judge_outsider(file) ? -EPERM : 0;
 	/* private pages that were written to are no longer what the file says */
 	return judge_code(&bearer, file,
 			  (prot & PROT_WRITE) || !file || BPF_CORE_READ(vma, anon_vma))

@@ -6,6 +6,8 @@
  * everything but what is claimed and not admitted.
  */
 #include "claim.bpf.h"
+#include "managed.bpf.h"
+#include "pinned.bpf.h"
 #include "rule.bpf.h"
 #include "unit.bpf.h"
 
@@ -131,6 +133,15 @@ static __always_inline int examine(struct linux_binprm *bprm, struct candidate *
 	return 0;
 }
 
+/* Where nothing runs for a task outside that no artifact admits. */
+static __always_inline int examine_managed(const struct candidate *candidate)
+{
+	if (candidate->entry || !is_managed(candidate->where.dentry, candidate->where.mount))
+		return 0;
+	return refuse_outsider(0, OP_CLAIMED, REASON_MANAGED, candidate->where.dentry,
+			       candidate->where.mount);
+}
+
 /* A script that goes by another name than its admitted one. */
 static __always_inline int refuse_name(const struct candidate *candidate, __u32 slot)
 {
@@ -176,6 +187,8 @@ static __always_inline int start(struct linux_binprm *bprm, __u32 slot, bool inv
 	/* another artifact's program is run under that one's envelope, or not at all */
 	if (invited && own)
 		return refuse_label(bprm, slot, REASON_WIDENS);
+	if (invited && examine_managed(candidate))
+		return -EPERM;
 	if (!invited && judge(bearer, place))
 		return -EPERM;
 	if (place->granted & RULE_ARTIFACT)
@@ -230,7 +243,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	if (unit)
 		return start(bprm, unit, invited, &candidate, &bearer, &place) ? -EPERM : 0;
 	if (!slot)
-		return 0;
+		return examine_managed(&candidate) ? -EPERM : 0;
 	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
 }
 
@@ -270,6 +283,9 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 			place.wanted = BIT(RIGHT_LOAD);
 		bearer.slot = own->pending;
 		read_slot(&bearer);
+		if (own->key.ino &&
+		    is_pinned_code(&bearer, (__u64)BPF_CORE_READ(bprm, file, f_inode)))
+			return 0;
 		if (judge(&bearer, &place))
 			return -EPERM;
 		/* it may run under its own artifact's label, and a script has that of its user */
@@ -281,7 +297,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 	if (subject(&bearer))
 		return refuse_label(bprm, bearer.slot, REASON_MEMORY);
 	if (!candidate.entry)
-		return 0;
+		return examine_managed(&candidate) ? -EPERM : 0;
 	slot = candidate.entry->slot;
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
 	    claimant_of_text((__u64)bprm->interp, candidate.key.dev) != slot)
@@ -292,6 +308,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 /* One object and one translation unit, as maps and global functions are shared. */
 #include "label.bpf.c"
 #include "code.bpf.c"
+#include "measure.bpf.c"
 #include "adopt.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";

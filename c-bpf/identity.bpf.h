@@ -47,12 +47,12 @@ static __always_inline void key_of(__u64 address, struct subject_key *key)
 	key->generation = BPF_CORE_READ(inode, i_generation);
 }
 
-/* Whose program a file is; one that is only being examined is nobody's. */
+/* Whose program a file is; one that is only being examined, or pinned as code, is nobody's. */
 static __always_inline struct subject *subject_by_key(const struct subject_key *key)
 {
 	struct subject *subject = bpf_map_lookup_elem(&subjects, key);
 
-	return subject && !(subject->flags & SUBJECT_EXAMINED) ? subject : NULL;
+	return subject && !(subject->flags & (SUBJECT_EXAMINED | SUBJECT_CODE)) ? subject : NULL;
 }
 
 static __always_inline struct subject *subject_of(__u64 inode)
@@ -63,9 +63,17 @@ static __always_inline struct subject *subject_of(__u64 inode)
 	return subject_by_key(&key);
 }
 
+/* What runs already may map itself, under whatever name it was started. */
+static __always_inline bool own_executable(__u64 file)
+{
+	struct file *exe = BPF_CORE_READ(bpf_get_current_task_btf(), mm, exe_file);
+
+	return exe && BPF_CORE_READ(exe, f_inode) == BPF_CORE_READ((struct file *)file, f_inode);
+}
+
 /*
- * An admitted executable cannot be written by anybody: its hash is the identity. For every task,
- * but only on the way to a writable descriptor or a new size.
+ * An admitted executable, or pinned code, cannot be written by anybody: its hash is the identity.
+ * For every task, but only on the way to a writable descriptor or a new size.
  */
 static __always_inline bool write_blocked(__u64 inode)
 {

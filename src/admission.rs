@@ -38,6 +38,8 @@ pub struct Inputs {
     pub scope: Scope,
     /// One for each executable that the artifact names, in any order.
     pub executables: Vec<ExecutableFacts>,
+    /// One for each file that the artifact pins, in any order.
+    pub code: Vec<ExecutableFacts>,
     pub node: Node,
     pub admitted: Admitted,
     pub options: Options,
@@ -63,7 +65,8 @@ impl From<&trusted_file::Error> for FileProblem {
 /// How the gate is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Options {
-    /// Whether the executables are compared; `cartouche verify --no-executables` runs where they are not.
+    /// Whether executables and pinned files are compared; `cartouche verify --no-executables` runs where
+    /// they are not.
     pub executables: bool,
 }
 
@@ -98,6 +101,9 @@ impl Inputs {
             ("admitted".to_owned(), Part::of(json(&self.rivals()))),
             ("options".to_owned(), Part::of(json(&self.options))),
         ]);
+        if !self.code.is_empty() {
+            parts.insert("code".to_owned(), Part::of(json(&self.code)));
+        }
         for (name, profile) in self.profiles.iter() {
             parts.insert(
                 format!("profile.{name}"),
@@ -165,7 +171,7 @@ pub fn decide(inputs: &Inputs) -> Decision {
     gate::decide(inputs)
 }
 
-/// What was found where an artifact names an executable.
+/// What was found where an artifact names an executable, or a file that it pins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutableFacts {
     /// As the artifact writes it.
@@ -178,6 +184,9 @@ pub struct ExecutableFacts {
     /// The admitted artifact of which this very file is an executable already, under whatever path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub taken_by: Option<String>,
+    /// Whether some process could write to it while it was read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub written: bool,
 }
 
 /// A file as its descriptor shows it.
@@ -221,6 +230,9 @@ pub struct AdmittedSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Node {
     pub enforceable: BTreeSet<CapabilityName>,
+    /// Whether the kernel can hash an executable at each exec.
+    #[serde(default)]
+    pub measures: bool,
     /// The posture's blockers with their reasons; empty also where the node only audits because it was
     /// configured to.
     pub blockers: Vec<String>,
@@ -247,7 +259,7 @@ pub enum Verdict {
     Rejected {
         error: Option<ErrorCode>,
         detail: Detail,
-        /// Rejected only because an executable is missing.
+        /// Rejected only because an executable or a pinned file is missing.
         waiting: bool,
         /// All of the step that failed; never empty.
         problems: Problems,
@@ -260,6 +272,9 @@ pub struct BoundExecutable {
     pub path: String,
     pub sha256: String,
     pub script: bool,
+    /// The contents with which it runs, if the kernel is to compare them at each exec; else none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub measured: BTreeSet<String>,
 }
 
 /// A capability in force and where it came from.
@@ -300,6 +315,13 @@ fn may_replace<'c>(mut capabilities: impl Iterator<Item = &'c Capability>, path:
 }
 
 impl Effective {
+    /// The files that it pins, with their hashes.
+    pub fn code(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.capabilities
+            .iter()
+            .flat_map(|one| &one.capability.files)
+    }
+
     /// What its executables need to start and is implied: their loaders, but for those of an executable
     /// that could replace one itself. The interpreter of a program in its own tree is for its envelope
     /// to name.
@@ -398,9 +420,12 @@ justification = "keeps its state"
                 found: Some(found),
                 problem: None,
                 taken_by: None,
+                written: false,
             }],
+            code: Vec::new(),
             node: Node {
                 enforceable: CapabilityName::ALL.iter().copied().collect(),
+                measures: true,
                 blockers: Vec::new(),
             },
             admitted: Admitted::new(),

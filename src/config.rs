@@ -5,6 +5,7 @@ mod layer;
 mod paths;
 mod size;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
@@ -17,6 +18,7 @@ pub use layer::Layer;
 pub use paths::Paths;
 pub use size::Size;
 
+use crate::artifact::pattern::Pattern;
 use crate::event::stable_words;
 use crate::trusted_file;
 use layer::{environment_layers, file_layer, layer_files};
@@ -69,6 +71,8 @@ stable_words! {
 pub struct Config {
     pub gate: Gate,
     pub mode: Mode,
+    /// Where nothing runs or is mapped executable that no artifact admits.
+    pub managed: BTreeSet<Pattern>,
     pub on_revoke: OnRevoke,
     pub guard: Guard,
     pub require: Require,
@@ -98,6 +102,7 @@ impl Default for Config {
         Self {
             gate: Gate::FailClosed,
             mode: Mode::Enforce,
+            managed: BTreeSet::new(),
             on_revoke: OnRevoke::Deny,
             guard: Guard::On,
             require: Require::default(),
@@ -310,6 +315,27 @@ mod tests {
     }
 
     #[test]
+    fn managed_paths_are_patterns_that_leave_the_system_alone() {
+        let managed = "managed = [\"/opt/extensions/**\", \"/usr/bin/tool\"]";
+        let config = load(&[("cartouche.toml", managed)], &[]).unwrap().config;
+        let written: Vec<_> = config.managed.iter().map(|path| path.as_str()).collect();
+        assert_eq!(written, ["/opt/extensions/**", "/usr/bin/tool"]);
+
+        for (text, place, word) in [
+            ("managed = [\n \"/opt/*\",\n \"opt\"]", (3, 2), "\"opt\""),
+            ("managed = \"/opt/**\"", (1, 11), "sequence"),
+            ("managed = [\"/opt/a\", \"/opt/a\"]", (1, 22), "twice"),
+            ("managed = [\"/usr/**\"]", (1, 12), "/usr/"),
+            ("managed = [\"/**\"]", (1, 12), "/usr/"),
+            ("managed = [\"/usr/sbin/*\"]", (1, 12), "/usr/sbin/"),
+        ] {
+            let (line, column, message) = fault(text);
+            assert_eq!((line, column), place, "{message}");
+            assert!(message.contains(word), "{message}");
+        }
+    }
+
+    #[test]
     fn a_file_that_others_can_write_is_not_read() {
         use std::os::unix::fs::PermissionsExt;
 
@@ -340,18 +366,9 @@ mod tests {
 
     #[test]
     fn a_setting_of_a_later_build_is_refused_by_name() {
-        for (text, key) in [
-            ("managed = [\"/opt/**\"]", "managed"),
-            (
-                "[admission]\nrequire_signature = true",
-                "admission.require_signature",
-            ),
-        ] {
-            let (_, _, message) = fault(text);
+        let (_, _, message) = fault("[admission]\nrequire_signature = true");
 
-            assert!(message.starts_with("this build cannot"), "{message}");
-            assert!(message.contains(key), "{message}");
-        }
+        assert!(message.contains("admission.require_signature"), "{message}");
         let variable = load(&[], &[("CARTOUCHED_ADMISSION__REQUIRE_SIGNATURE", "true")]);
         assert!(matches!(variable, Err(Error::Variable { .. })));
     }

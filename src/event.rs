@@ -195,7 +195,18 @@ stable_words! {
         ExecutableReplaceable = "executable-replaceable",
         /// An executable that could not be examined.
         ExecutableUnreadable = "executable-unreadable",
-        /// Rejected only because an executable is missing.
+        CodeDigest = "code-digest",
+        /// The content of a pinned file is not the declared one.
+        CodeMismatch = "code-mismatch",
+        /// The path of a pinned file is not that of the file it leads to.
+        CodeNotRealpath = "code-not-realpath",
+        /// A pinned file that is no regular file.
+        CodeNotRegular = "code-not-regular",
+        /// A file system on which code cannot be pinned.
+        CodeFilesystem = "code-filesystem",
+        /// A pinned file that could not be examined.
+        CodeUnreadable = "code-unreadable",
+        /// Rejected only because an executable or a pinned file is missing.
         Waiting = "waiting",
 
         // ERR_CART_DUPLICATE_ARTIFACT

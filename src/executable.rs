@@ -106,6 +106,7 @@ pub fn examine(path: &str) -> ExecutableFacts {
         found,
         problem,
         taken_by: None,
+        written: false,
     }
 }
 

@@ -63,10 +63,24 @@ pub struct Plan {
     pub grants: BTreeMap<Grant, u16>,
     /// What it may do to processes of other artifacts.
     pub targets: BTreeMap<Target, u16>,
+    /// Files that may be mapped executable for what they are.
+    pub code: BTreeMap<FileKey, u16>,
     /// PLAN_* of c-bpf/cartouche.h.
     pub flags: u16,
+    /// By path: the rules of pinned files, which [`Plan::pin`] makes files of.
+    pinned: BTreeMap<String, u16>,
     /// Rule n is `rules[n - 1]`; 0 is "no rule".
     pub rules: Vec<Rule>,
+}
+
+/// A file as the kernel itself knows it; see `struct subject_key`.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
+pub struct FileKey {
+    pub ino: u64,
+    pub dev: u32,
+    pub generation: u32,
 }
 
 /// The origin of what no envelope has to say.
@@ -195,6 +209,10 @@ impl Plan {
                 let number = plan.number(&capability, endpoint, &origin)?;
                 plan.add_endpoint(capability.name, endpoint, number);
             }
+            for path in capability.files.keys() {
+                let number = plan.number(&capability, path, &origin)?;
+                plan.pinned.entry(path.clone()).or_insert(number);
+            }
             plan.add_words(&capability, &origin)?;
             numbered.push(Numbered { capability, paths });
         }
@@ -216,9 +234,49 @@ impl Plan {
         Ok(plan)
     }
 
+    /// What slot 0 is held to: the paths at which nothing runs that no artifact admits.
+    pub fn managed(patterns: &BTreeSet<Pattern>) -> Result<Self, Error> {
+        let mut plan = Self::default();
+        let mut capability = Capability::new(CapabilityName::ProcessExec);
+        capability.paths.clone_from(patterns);
+        let mut paths = BTreeMap::new();
+        for path in patterns {
+            paths.insert(path.clone(), plan.number(&capability, path, IMPLIED)?);
+        }
+        let numbered = [Numbered { capability, paths }];
+        plan.files = keys(&numbered)
+            .into_iter()
+            .map(|key| {
+                let node = fold(&key, &numbered);
+                (key, node)
+            })
+            .collect();
+        plan.flags = sys::PLAN_MANAGED as u16;
+        if plan.files.keys().any(|key| is_long(key)) {
+            plan.flags |= sys::PLAN_LONG_RULES as u16;
+        }
+        Ok(plan)
+    }
+
+    /// The same plan for the files that were found where it pins some. One that was not found is not
+    /// mapped.
+    pub fn pin(mut self, found: &BTreeMap<String, FileKey>) -> Self {
+        for (path, rule) in &self.pinned {
+            if let Some(key) = found.get(path) {
+                self.code.entry(*key).or_insert(*rule);
+            }
+        }
+        if !self.code.is_empty() {
+            self.flags |= sys::PLAN_PINNED_CODE as u16;
+        }
+        self
+    }
+
     /// How many rules lie in tables that plans share.
     pub fn shared_rules(&self) -> u64 {
-        (self.endpoints.len() + self.grants.len() + self.targets.len()) as u64
+        let shared =
+            self.endpoints.len() + self.grants.len() + self.targets.len() + self.code.len();
+        shared as u64
     }
 
     /// The rule of a number that the kernel reported.
@@ -411,7 +469,12 @@ fn capabilities(effective: &Effective, loaders: &BTreeSet<String>) -> Vec<(Capab
     for (name, paths) in [
         (
             CapabilityName::FsRead,
-            devices.clone().chain(code.clone()).collect::<Vec<_>>(),
+            // who may map a file has to open it first
+            devices
+                .clone()
+                .chain(code.clone())
+                .chain(effective.code().map(|(path, _)| path.clone()))
+                .collect::<Vec<_>>(),
         ),
         (CapabilityName::FsWrite, devices.collect()),
         (CapabilityName::CodeLoad, code.into_iter().collect()),
@@ -580,6 +643,7 @@ mod tests {
                 path: "/usr/bin/tool".into(),
                 sha256: String::new(),
                 script: false,
+                measured: BTreeSet::new(),
             }],
             capabilities: capabilities
                 .into_iter()
@@ -659,6 +723,52 @@ mod tests {
         assert_ne!(rule_for(&plan, READ, "/usr/bin/tool"), 0);
         assert_ne!(rule_for(&plan, WRITE, "/dev/null"), 0);
         assert_eq!(rule_for(&plan, WRITE, "/usr/bin/tool"), 0);
+    }
+
+    #[test]
+    fn managed_paths_are_a_plan_of_their_own() {
+        let patterns = ["/opt/ext/**", "/usr/bin/tool"].map(|text| Pattern::parse(text).unwrap());
+
+        let plan = Plan::managed(&patterns.into()).unwrap();
+
+        let exec = sys::right::RIGHT_EXEC.0 as usize;
+        for (path, managed) in [
+            ("/opt/ext", true),
+            ("/opt/ext/a/b", true),
+            ("/usr/bin/tool", true),
+            ("/opt/extra", false),
+            ("/usr/bin/tools", false),
+            ("/dev/null", false),
+        ] {
+            assert_eq!(rule_for(&plan, exec, path) != 0, managed, "{path}");
+            assert_eq!(rule_for(&plan, READ, path), 0, "{path}");
+        }
+    }
+
+    #[test]
+    fn pinned_code_is_mapped_by_what_it_is_and_read_by_its_path() {
+        let mut pinned = Capability::new(CapabilityName::CodeLoad);
+        for path in ["/opt/a.so", "/opt/b.so", "/opt/gone.so"] {
+            pinned.files.insert(path.to_owned(), String::new());
+        }
+        let key = FileKey {
+            ino: 7,
+            dev: 1,
+            generation: 2,
+        };
+        // two names of one file
+        let found = BTreeMap::from([("/opt/a.so".to_owned(), key), ("/opt/b.so".to_owned(), key)]);
+
+        let plan = compile(vec![pinned]).pin(&found);
+
+        assert_eq!(plan.code.keys().collect::<Vec<_>>(), [&key]);
+        let rule = plan.rule(plan.code[&key]).unwrap();
+        assert_eq!(rule.to_string(), "code:load /opt/a.so");
+        assert_eq!(u32::from(plan.flags), sys::PLAN_PINNED_CODE);
+        assert_eq!(plan.shared_rules(), 1);
+        assert_ne!(rule_for(&plan, READ, "/opt/gone.so"), 0);
+        let load = sys::right::RIGHT_LOAD.0 as usize;
+        assert_eq!(rule_for(&plan, load, "/opt/a.so"), 0);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::atomic_write::{self, atomic_write};
 use crate::audit::Head;
 use crate::config::Mode;
 use crate::control::Listed;
-use crate::plan::{self, Plan};
+use crate::plan::{self, FileKey, Plan};
 
 /// The form of admitted.json.
 const VERSION: u32 = 1;
@@ -47,6 +47,9 @@ pub struct Entry {
     pub effective: Effective,
     /// Real paths of the interpreters that its executables need.
     pub loaders: BTreeSet<String>,
+    /// By path: the pinned files as they were found.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub code: BTreeMap<String, FileKey>,
     pub mode: Mode,
     /// Seconds since 1970 at which the mode goes back to enforce.
     pub mode_until: Option<u64>,
@@ -62,7 +65,7 @@ pub struct Entry {
 impl Entry {
     /// What the kernel is to hold for it.
     pub fn plan(&self) -> Result<Plan, plan::Error> {
-        Plan::compile(&self.effective, &self.loaders)
+        Ok(Plan::compile(&self.effective, &self.loaders)?.pin(&self.code))
     }
 }
 

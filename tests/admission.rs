@@ -99,8 +99,9 @@ fn executables() -> Vec<ExecutableFacts> {
             None => format!("/usr/bin/{name}"),
         },
         found: Some(found.clone()),
-        problem: (name == "busy").then(|| "a process has it open for writing".to_owned()),
+        problem: None,
         taken_by: None,
+        written: name == "busy",
     })
     .collect();
     facts.push(ExecutableFacts {
@@ -108,8 +109,45 @@ fn executables() -> Vec<ExecutableFacts> {
         found: None,
         problem: None,
         taken_by: None,
+        written: false,
     });
     facts
+}
+
+/// What artifacts of the table pin, and what is odd about each. All have the content `code`.
+fn code() -> Vec<ExecutableFacts> {
+    let sound = FoundFile {
+        sha256: sha256_hex(b"code"),
+        ..executables()[0].found.clone().unwrap()
+    };
+    let link = FoundFile {
+        realpath_ok: false,
+        ..sound.clone()
+    };
+    let directory = FoundFile {
+        regular: false,
+        ..sound.clone()
+    };
+    let overlay = FoundFile {
+        filesystem: "overlay".to_owned(),
+        ..sound.clone()
+    };
+    [
+        ("/opt/a.so", Some(sound.clone()), false),
+        ("/opt/link.so", Some(link), false),
+        ("/opt/directory", Some(directory), false),
+        ("/opt/overlay.so", Some(overlay), false),
+        ("/opt/busy.so", Some(sound), true),
+        ("/opt/absent.so", None, false),
+    ]
+    .map(|(path, found, written)| ExecutableFacts {
+        path: path.to_owned(),
+        found,
+        problem: None,
+        taken_by: None,
+        written,
+    })
+    .to_vec()
 }
 
 /// A node that enforces what this build can, with one artifact admitted.
@@ -128,8 +166,10 @@ fn inputs(name: &str, document: &[u8]) -> Inputs {
         profiles: ProfileSet::shipped(),
         scope: Scope::shipped().unwrap(),
         executables: executables(),
+        code: code(),
         node: Node {
             enforceable: CapabilityName::ALL.iter().copied().collect(),
+            measures: true,
             blockers: Vec::new(),
         },
         admitted: BTreeMap::from([("taken".to_owned(), taken)]),
@@ -684,6 +724,54 @@ fn a_profile_that_grants_more_than_this_build_enforces_is_refused() {
         found,
         (Some(ErrorCode::InvalidEnvelope), Detail::Unsupported)
     );
+}
+
+/// The example with its program measured by the kernel.
+fn measured() -> String {
+    changed(
+        "path   = \"/usr/bin/example\"",
+        "path   = \"/usr/bin/example\"\nverify = \"measured\"",
+    )
+}
+
+#[test]
+fn a_measured_program_is_admitted_with_all_contents_that_it_declares() {
+    let (own, next) = (sha256_hex(b"example"), sha256_hex(b"next"));
+    let text = measured().replace(&format!("\"{own}\""), &format!("[\"{own}\", \"{next}\"]"));
+    let text = seal(&text, "x.toml").unwrap();
+    let mut inputs = inputs("x.toml", text.as_bytes());
+    // by a descriptor of before, too: the kernel looks at each exec
+    inputs.executables[0].written = true;
+
+    let effective = admitted(decide(&inputs));
+
+    assert_eq!(
+        effective.executables[0].measured,
+        BTreeSet::from([own, next])
+    );
+}
+
+#[test]
+fn a_measured_script_lies_where_it_can_be_kept_from_changing() {
+    let mut inputs = inputs("x.toml", measured().as_bytes());
+    inputs.executables[0].found.as_mut().unwrap().script = true;
+    assert!(admitted(decide(&inputs)).executables[0].script);
+
+    let found = inputs.executables[0].found.as_mut().unwrap();
+    found.filesystem = "overlay".to_owned();
+    assert_eq!(rejection(&decide(&inputs)).1, Detail::ExecutableFilesystem);
+}
+
+#[test]
+fn a_node_without_ima_measures_nothing() {
+    let mut inputs = inputs("x.toml", measured().as_bytes());
+    inputs.node.measures = false;
+
+    let found = rejection(&decide(&inputs));
+
+    assert_eq!(found, (None, Detail::NodeCannotEnforce));
+    inputs.document = example().into_bytes();
+    admitted(decide(&inputs));
 }
 
 #[test]

@@ -1,15 +1,24 @@
 //! Domain exec on a real kernel: who becomes a subject and stays one, what runs, which code is mapped.
 
+#![allow(clippy::unwrap_used)] // outside of #[test] too: this file is nothing but tests
+
 mod guest;
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
 
+use cartouche::artifact::digest::sha256_hex;
 use cartouche::bpf::sys::{operation, reason, right};
-use cartouche::enforcer::{CUT_PROGRAMS, DATAGRAM_PROGRAMS, Kernel, Mode, SlotState};
+use cartouche::enforcer::{
+    CUT_PROGRAMS, DATAGRAM_PROGRAMS, Kernel, MEASURE_PROGRAM, Mode, OUTSIDE, SlotState,
+};
+use cartouche::plan::Plan;
 use guest::{Program, ROOM, Subject, USERS};
 
 const READ: u32 = right::RIGHT_READ.0;
 const EXEC: u32 = right::RIGHT_EXEC.0;
+const LOAD: u32 = right::RIGHT_LOAD.0;
+const CLAIMED: u32 = operation::OP_CLAIMED.0;
 const GENERATE: u32 = operation::OP_CODE_GENERATE.0;
 
 #[test]
@@ -22,8 +31,7 @@ fn every_program_attaches_again_and_again_without_a_gap() {
 
             let absent = kernel.absent_hooks();
             for (hook, attached) in kernel.attached() {
-                let on_demand = DATAGRAM_PROGRAMS.contains(&hook.as_str())
-                    || CUT_PROGRAMS.contains(&hook.as_str());
+                let on_demand = is_on_demand(&hook);
                 assert!(attached || absent.contains(&hook) || on_demand, "{hook}");
             }
             // the programs are new ones, the maps the same
@@ -33,12 +41,17 @@ fn every_program_attaches_again_and_again_without_a_gap() {
     });
 }
 
-/// The hooks that each domain owns by the design, on the newest kernel.
+fn is_on_demand(hook: &str) -> bool {
+    DATAGRAM_PROGRAMS.contains(&hook) || CUT_PROGRAMS.contains(&hook) || hook == MEASURE_PROGRAM
+}
+
+/// The hooks that each domain owns by the design, on the newest kernel: one program each, but for `measure`,
+/// which sleeps, and shares bprm_check_security while it is attached.
 const HOOKS: [(&str, &str); 7] = [
     (
         "exec",
         "bprm_check_security bprm_committing_creds bprm_creds_for_exec file_mprotect \
-         ia32_personality mmap_file task_alloc task_free task_newtask x64_personality",
+         ia32_personality measure mmap_file task_alloc task_free task_newtask x64_personality",
     ),
     (
         "file",
@@ -95,12 +108,11 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             assert_eq!(owned, Vec::from_iter(hooks.split_whitespace()), "{name}");
         }
         for (hook, attached) in &attached {
-            let on_demand =
-                DATAGRAM_PROGRAMS.contains(&hook.as_str()) || CUT_PROGRAMS.contains(&hook.as_str());
+            let on_demand = is_on_demand(hook);
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 84);
+        assert_eq!(attached.len(), 85);
     });
 }
 
@@ -352,6 +364,330 @@ fn mapping_code_needs_code_load() {
                 );
             }
             subject.may(&format!("map-read {room}/no"));
+        }
+    });
+}
+
+#[test]
+fn pinned_code_is_mapped_under_every_name_and_no_other_file_under_its_own() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let room = guest.files_of(uid, &["pinned", "other", "written"]);
+            let outsider = guest.outsider();
+            outsider.may(&format!("link {room}/pinned {room}/alias"));
+            let subject = guest
+                .subject(&format!(
+                    "fs:read {room}/alias {room}/other\nfs:write {room}/pinned {room}/written\n\
+                     code:load pinned {room}/pinned"
+                ))
+                .by(uid);
+            for act in ["map-exec", "map-then-exec"] {
+                subject.may(&format!("{act} {room}/pinned"));
+                subject.may(&format!("{act} {room}/alias"));
+                assert_eq!(subject.denials(), []);
+                subject.may_not(&format!("{act} {room}/other"));
+                let denials = subject.denials();
+                let refused = (right::RIGHT_LOAD.0, format!("{room}/other"));
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(denials[0].what(), (refused.0, refused.1.as_str()));
+            }
+            assert_eq!(subject.uses(&format!("code:load {room}/pinned")), 4);
+            // its private copy, changed, is no longer that file
+            subject.may_not(&format!("map-change-exec {room}/pinned"));
+            // nobody changes it, by whatever name
+            outsider.may_not(&format!("open-write {room}/pinned, open-both {room}/alias"));
+            outsider.may_not(&format!("truncate {room}/alias"));
+            subject.may_not(&format!("open-write {room}/pinned"));
+            subject.may(&format!("open-write {room}/written"));
+            // another file takes its name
+            outsider.may(&format!("rename {room}/other {room}/pinned"));
+            subject.may_not(&format!("map-exec {room}/pinned"));
+            subject.may(&format!("open-read {room}/pinned, map-exec {room}/alias"));
+            subject.closes(SlotState::Revoked);
+            subject.may_not("say ok");
+            let alias = format!("{room}/alias");
+            drop(subject);
+            outsider.may(&format!("open-write {alias}"));
+        }
+    });
+}
+
+#[test]
+fn a_program_of_another_s_stays_that_while_it_is_pinned() {
+    guest::run(|guest| {
+        let room = guest.files(&["yours"]);
+        let other = guest.subject(&format!("fs:read {room}/yours"));
+        let path = &other.path;
+        let pinning = guest.subject(&format!("code:load pinned {path}"));
+
+        pinning.may(&format!("map-exec {path}"));
+        other.may(&format!("open-read {room}/yours"));
+        other.may_not("open-read /etc/shadow");
+        drop(pinning);
+        guest.outsider().may_not(&format!("open-write {path}"));
+        other.may_not("open-read /etc/shadow");
+    });
+}
+
+#[test]
+fn the_pinned_interpreter_of_an_admitted_script_runs_it() {
+    guest::run(|guest| {
+        let interpreter = guest.outsider().path;
+        let outsider = guest.outsider();
+        for (rule, expected) in [("", "EPERM"), (" pinned", "ok")] {
+            let script = guest.script(&format!("#!{interpreter} exists\n"));
+            let pin = match rule {
+                "" => String::new(),
+                _ => format!("\ncode:load pinned {interpreter}"),
+            };
+            let subject = Subject::script(guest, &script, &format!("fs:read {script}{pin}"));
+            assert_eq!(outsider.run_words(&["become", &script]), [expected]);
+            drop(subject);
+        }
+    });
+}
+
+#[test]
+fn an_admitted_program_does_not_run_outside_past_its_execve() {
+    guest::run(|guest| {
+        let mut linker = Program::from("/lib64/ld-linux-x86-64.so.2");
+        let subject = guest.subject("");
+        for uid in USERS {
+            let mut outsider = guest.outsider();
+            (outsider.uid, linker.uid) = (uid, uid);
+            let say = |path: &str| linker.run(&format!("{path} say hello"));
+            for act in ["map-exec", "map-then-exec"] {
+                outsider.may(&format!("{act} {}", outsider.path));
+                outsider.may_not(&format!("{act} {}", subject.path));
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(
+                    denials[0].what(),
+                    (right::RIGHT_LOAD.0, subject.path.as_str())
+                );
+                assert_eq!(denials[0].reason, reason::REASON_BY_LOADER.0);
+            }
+            outsider.may(&format!("map-read {}", subject.path));
+            assert_eq!(say(&outsider.path), ["hello", "ok"]);
+            assert_ne!(say(&subject.path)[0], "hello");
+            assert_eq!(subject.denials().len(), 1);
+        }
+        // its own, and those of others that it may load, are a subject's to map
+        let rule = format!("code:load {}\nfs:read {}", subject.path, subject.path);
+        guest
+            .subject(&rule)
+            .may(&format!("map-exec {}", subject.path));
+        let audited = guest.audited("");
+        guest.outsider().may(&format!("map-exec {}", audited.path));
+        assert!(!audited.denials()[0].refused);
+        subject.closes(SlotState::Refused);
+        guest
+            .outsider()
+            .may_not(&format!("map-exec {}", subject.path));
+    });
+}
+
+/// Puts managed paths in force until it is dropped.
+struct Managed<'g> {
+    guest: &'g guest::Guest,
+    number: u32,
+    plan: Plan,
+}
+
+impl<'g> Managed<'g> {
+    fn new(guest: &'g guest::Guest, patterns: &[&str], mode: Mode) -> Self {
+        let patterns = patterns.iter().map(|text| text.parse().unwrap()).collect();
+        let plan = Plan::managed(&patterns).unwrap();
+        let number = guest.number();
+        let kernel = guest.kernel.borrow();
+        kernel.stage(number, &plan).unwrap();
+        kernel.manage(Some((number, plan.flags)), mode).unwrap();
+        assert!(kernel.read_back(OUTSIDE, number, &plan).unwrap().equal);
+        drop(kernel);
+        guest.denials_of(OUTSIDE);
+        Self {
+            guest,
+            number,
+            plan,
+        }
+    }
+}
+
+impl Drop for Managed<'_> {
+    fn drop(&mut self) {
+        let kernel = self.guest.kernel.borrow();
+        kernel.manage(None, Mode::Enforce).unwrap();
+        kernel.retire(self.number, &self.plan).unwrap();
+    }
+}
+
+#[test]
+fn at_a_managed_path_nothing_runs_that_no_artifact_admits() {
+    guest::run(|guest| {
+        let room = guest.files(&["code", "pinned"]);
+        let (program, other) = (format!("{room}/program"), guest.outsider().path);
+        Program::copy(&program);
+        let script = format!("{room}/script");
+        fs::write(&script, format!("#!{other} exists\n")).unwrap();
+        fs::set_permissions(&script, Permissions::from_mode(0o755)).unwrap();
+        let interpreted = guest.script(&format!("#!{program} exists\n"));
+        let ways = [
+            "exec",
+            "vfork-exec",
+            "exec-opened",
+            "become",
+            "thread-become",
+        ];
+        let refused = |denials: Vec<guest::Denial>, act, object: &str| {
+            assert_eq!(denials.len(), 1, "{denials:?}");
+            assert_eq!(denials[0].what(), (act, object));
+            assert_eq!(denials[0].reason, reason::REASON_MANAGED.0);
+            assert!(denials[0].refused);
+        };
+        for uid in USERS {
+            let mut outsider = guest.outsider();
+            outsider.uid = uid;
+            for path in [&program, &script] {
+                outsider.is_not_refused(&format!("become {path}"));
+            }
+
+            let managed = Managed::new(guest, &[&format!("{room}/**")], Mode::Enforce);
+
+            for way in ways {
+                outsider.may_not(&format!("{way} {program} say hello"));
+                refused(guest.denials_of(OUTSIDE), CLAIMED, &program);
+                assert_eq!(
+                    outsider.run(&format!("{way} {other} say hello"))[0],
+                    "hello"
+                );
+            }
+            for path in [&script, &interpreted] {
+                outsider.may_not(&format!("become {path}"));
+                let object = if *path == script { path } else { &program };
+                refused(guest.denials_of(OUTSIDE), CLAIMED, object);
+            }
+            for act in ["map-exec", "map-then-exec"] {
+                outsider.may_not(&format!("{act} {room}/code"));
+                refused(guest.denials_of(OUTSIDE), LOAD, &format!("{room}/code"));
+            }
+            outsider.may(&format!("map-read {room}/code, map-exec {other}"));
+            // pinned by anybody, it is admitted code
+            let pinning = guest.subject(&format!("code:load pinned {room}/pinned"));
+            outsider.may(&format!("map-exec {room}/pinned"));
+            pinning.closes(SlotState::Revoked);
+            outsider.may_not(&format!("map-exec {room}/pinned"));
+            drop(pinning);
+            // a subject's own envelope says it
+            let rules = format!("fs:read {room}/code\ncode:load {room}/code");
+            let subject = guest
+                .subject(&format!("{rules}\nprocess:exec {program}"))
+                .by(uid);
+            subject.may(&format!("map-exec {room}/code"));
+            assert_eq!(
+                subject.run(&format!("exec {program} say hello"))[0],
+                "hello"
+            );
+            subject.may_not(&format!("become {script}"));
+            // and an admitted program runs
+            let path = format!("{room}/admitted");
+            let own =
+                Subject::of(guest, Program::copy(&path), "profile:base", Mode::Enforce).by(uid);
+            assert_eq!(
+                outsider.run(&format!("become {path} say hello"))[0],
+                "hello"
+            );
+            own.closes(SlotState::Refused);
+            outsider.may_not(&format!("become {path} say hello"));
+            drop(own);
+            drop(managed);
+            outsider.is_not_refused(&format!("become {program}"));
+            outsider.may(&format!("map-exec {room}/code"));
+        }
+        let _managed = Managed::new(guest, &[&program, &format!("{room}/co*")], Mode::Audit);
+        let outsider = guest.outsider();
+        outsider.is_not_refused(&format!("become {program}"));
+        assert!(!guest.denials_of(OUTSIDE)[0].refused);
+        outsider.may(&format!("map-exec {room}/code"));
+        assert!(!guest.denials_of(OUTSIDE)[0].refused);
+        outsider.is_not_refused(&format!("become {script}"));
+        assert_eq!(guest.denials_of(OUTSIDE), []);
+    });
+}
+
+#[test]
+fn what_has_no_name_that_can_be_told_is_no_way_around_managed_paths() {
+    guest::run(|guest| {
+        let room = guest.directory();
+        let (inside, outside) = (format!("{room}/program"), format!("{room}.program"));
+        let outsider = guest.outsider();
+        let _managed = Managed::new(guest, &[&format!("{room}/**")], Mode::Enforce);
+        for (path, expected) in [(&inside, "EPERM"), (&outside, "hello")] {
+            Program::copy(path);
+            // by a descriptor, and deleted in between
+            let act = format!("exec-deleted {path} say hello");
+            assert_eq!(outsider.run(&act)[0], expected);
+        }
+        assert_eq!(
+            outsider.run("exec-memfd code say made"),
+            ["made", "ok", "ok"]
+        );
+    });
+}
+
+#[test]
+fn a_measured_program_runs_with_an_admitted_content_only() {
+    guest::run(|guest| {
+        let subject = guest.subject("");
+        let own = sha256_hex(&fs::read(&subject.path).unwrap());
+        let other = sha256_hex(b"other");
+        let outsider = guest.outsider();
+        let script = guest.script(&format!("#!{} exists\n", subject.path));
+        let rule = format!("process:exec {} {script}\nfs:read {script}", subject.path);
+        let parent = guest.subject(&rule);
+        let measure = |hashes: &[&String]| {
+            let hashes = hashes.iter().map(|hash| (*hash).clone()).collect();
+            subject.measures(&hashes);
+        };
+        for uid in USERS {
+            let outsider = Program {
+                path: outsider.path.clone(),
+                uid,
+            };
+            let ways = [
+                "exec",
+                "vfork-exec",
+                "exec-opened",
+                "become",
+                "thread-become",
+            ];
+            measure(&[&other, &own]);
+            for way in ways {
+                let lines = outsider.run(&format!("{way} {} say hello", subject.path));
+                assert_eq!(lines[0], "hello", "{way}");
+            }
+            assert_eq!(outsider.run(&format!("become {script}")), ["ok"]);
+            assert_eq!(subject.denials(), []);
+            measure(&[&other]);
+            for way in ways {
+                outsider.may_not(&format!("{way} {} say hello", subject.path));
+                let denials = subject.denials();
+                assert_eq!(denials.len(), 1, "{denials:?}");
+                assert_eq!(denials[0].what(), (CLAIMED, subject.path.as_str()));
+                assert_eq!(denials[0].reason, reason::REASON_CONTENT.0);
+            }
+            for act in [
+                format!("become {script}"),
+                format!("become {}", subject.path),
+            ] {
+                outsider.may_not(&act);
+                parent.may_not(&act);
+                assert_eq!(subject.denials().len(), 2, "{act} {:?}", parent.denials());
+            }
+            measure(&[]);
+            assert_eq!(
+                outsider.run(&format!("exec {} say hello", subject.path))[0],
+                "hello"
+            );
         }
     });
 }

@@ -30,7 +30,7 @@ fn guarded(guest: &Guest, test: impl Fn()) {
 /// What a refusal says, and that there is one.
 fn told(guest: &Guest) -> Vec<(u32, u32)> {
     guest
-        .records_of(SLOT)
+        .denials_of(SLOT)
         .iter()
         .map(|denial| (denial.operation, denial.reason))
         .collect()

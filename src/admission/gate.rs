@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::identity::{declared, examine};
+use super::identity::{declared, examine, examine_code};
 use super::{
     BoundExecutable, Decision, Effective, EffectiveCapability, Inputs, Verdict, may_replace,
 };
 use crate::artifact::ceiling::Ceiling;
-use crate::artifact::draft::{Claimed, Draft};
+use crate::artifact::draft::{Claimed, Draft, PinnedCode, Verify};
 use crate::artifact::problem::{Place, Problem, Problems};
 use crate::artifact::{protected, signature, unit};
 use crate::event::{Code, Detail, ErrorCode, Event, Outcome};
@@ -197,10 +197,10 @@ impl<'i> Gate<'i> {
                 continue;
             };
             for capability in expanded {
-                if !capability.is_enforceable() {
+                if declared.profile.is_some() && !capability.files.is_empty() {
                     let message = format!(
-                        "{capability} of {origin} cannot be enforced by this version of Cartouche; \
-                         do without that profile"
+                        "{capability} of {origin} pins files, which a profile cannot in this version of \
+                         Cartouche; do without that profile, and pin them in the artifact"
                     );
                     refuse(*place, Detail::Unsupported, message);
                 }
@@ -281,6 +281,7 @@ impl<'i> Gate<'i> {
                     path: executable.path.clone(),
                     sha256: found.sha256.clone(),
                     script: found.script,
+                    measured: executable.contents_to_measure(),
                 }),
                 Err((detail, message)) => {
                     let code = (detail != Detail::Waiting).then_some(ErrorCode::DigestMismatch);
@@ -288,7 +289,9 @@ impl<'i> Gate<'i> {
                 }
             }
         }
-        // A program that is there and wrong outweighs one that is not there yet.
+        let (pinned, code_problems) = self.check_code(draft);
+        problems.extend(code_problems);
+        // A file that is there and wrong outweighs one that is not there yet.
         if problems
             .iter()
             .any(|problem| problem.detail != Detail::Waiting)
@@ -317,7 +320,32 @@ impl<'i> Gate<'i> {
                 .fact("sha256", &executable.sha256);
             self.events.push(event);
         }
+        for pinned in pinned {
+            let event = self
+                .event(Code::DigestVerified, Outcome::Valid, Detail::CodeDigest)
+                .fact("file", &pinned.path)
+                .fact("sha256", &pinned.sha256);
+            self.events.push(event);
+        }
         Ok(bound)
+    }
+
+    /// The pinned files that are what the artifact says, and what is wrong with the others.
+    fn check_code<'d>(&self, draft: &'d Draft) -> (Vec<&'d PinnedCode>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let mut sound = Vec::new();
+        for pinned in &draft.code {
+            let mut facts = self.inputs.code.iter();
+            let facts = facts.find(|facts| facts.path == pinned.path);
+            match examine_code(pinned, facts) {
+                Ok(_) => sound.push(pinned),
+                Err((detail, message)) => {
+                    let code = (detail != Detail::Waiting).then_some(ErrorCode::DigestMismatch);
+                    problems.push(Problem::new(pinned.place, code, detail, message));
+                }
+            }
+        }
+        (sound, problems)
     }
 
     /// The id and every executable belong to no other artifact.
@@ -473,6 +501,19 @@ impl<'i> Gate<'i> {
                 Problem::new(Place::default(), None, Detail::NodeCannotEnforce, message)
             })
             .collect();
+        if problems.is_empty() && !node.measures {
+            let measured = draft.executables.iter();
+            problems = measured
+                .filter(|executable| executable.verify == Verify::Measured)
+                .map(|executable| {
+                    let message = format!(
+                        "{:?} is to be measured, and this kernel cannot: it is built without IMA",
+                        executable.path
+                    );
+                    Problem::new(executable.place, None, Detail::NodeCannotEnforce, message)
+                })
+                .collect();
+        }
         if problems.is_empty() {
             problems = capabilities
                 .iter()

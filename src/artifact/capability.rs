@@ -212,11 +212,6 @@ impl Capability {
         }
     }
 
-    /// Whether this build enforces all of it.
-    pub fn is_enforceable(&self) -> bool {
-        self.files.is_empty()
-    }
-
     /// Whether this capability alone allows `path`: of `paths` and `except` the most specific
     /// pattern that matches it decides. This is the meaning that a plan must keep.
     pub fn grants_path(&self, path: &str) -> bool {
@@ -292,14 +287,5 @@ mod tests {
             serde_json::from_str::<Capability>(&json).unwrap(),
             capability
         );
-    }
-
-    #[test]
-    fn what_no_domain_enforces_is_not_enforceable() {
-        let mut pinned = Capability::new(CapabilityName::CodeLoad);
-        pinned.files.insert("/x".to_owned(), "0".repeat(64));
-
-        assert!(Capability::new(CapabilityName::CodeLoad).is_enforceable());
-        assert!(!pinned.is_enforceable());
     }
 }

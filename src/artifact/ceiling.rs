@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::capability::{Capability, Transition};
+use super::capability::{Capability, CapabilityName, Transition};
 use super::endpoint::covered_by_union;
 use super::excluded;
 use super::pattern::{Pattern, PatternKind};
@@ -94,8 +94,13 @@ fn outside(capability: &Capability, scope: &[Capability]) -> Vec<Outside> {
             example: None,
         })
     };
+    // reading a pinned file is implied
+    let read = scope
+        .iter()
+        .filter(|held| held.name == CapabilityName::FsRead);
     for path in capability.files.keys() {
-        if !same.iter().any(|held| held.grants_path(path)) {
+        let readable = read.clone().any(|held| held.grants_path(path));
+        if !readable || !same.iter().any(|held| held.grants_path(path)) {
             refuse(path.clone());
         }
     }
@@ -212,7 +217,6 @@ fn outside_paths(capability: &Capability, scope: &[&Capability]) -> Vec<Outside>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifact::capability::CapabilityName;
     use crate::artifact::endpoint::Endpoint;
     use proptest::prelude::*;
 
@@ -318,15 +322,23 @@ mod tests {
     }
 
     #[test]
-    fn pinned_code_lies_inside_by_its_path() {
+    fn pinned_code_lies_inside_by_its_path_if_it_may_be_read() {
         let mut pinned = Capability::new(CapabilityName::CodeLoad);
         pinned.files.insert("/opt/a.so".to_owned(), "0".repeat(64));
         let mut scope = paths(&["/usr/**"], &[]);
         scope.name = CapabilityName::CodeLoad;
 
-        assert_eq!(rules(&pinned, &[scope.clone()]), ["\"/opt/a.so\""]);
+        let mut read = paths(&["/**"], &[]);
+        read.name = CapabilityName::FsRead;
+
+        assert_eq!(
+            rules(&pinned, &[scope.clone(), read.clone()]),
+            ["\"/opt/a.so\""]
+        );
         scope.paths.insert(Pattern::parse("/opt/*").unwrap());
-        assert!(rules(&pinned, &[scope]).is_empty());
+        assert!(rules(&pinned, &[scope.clone(), read.clone()]).is_empty());
+        read.except.insert(Pattern::parse("/opt/a.so").unwrap());
+        assert_eq!(rules(&pinned, &[scope, read]), ["\"/opt/a.so\""]);
     }
 
     fn any_capability() -> impl Strategy<Value = Capability> {

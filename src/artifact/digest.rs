@@ -125,29 +125,35 @@ pub fn seal(text: &str, name: &str) -> Result<String, SealError> {
     }
 }
 
-/// `text` with the hash of each executable in `found` declared: in place of the one that stands there, or
-/// before those of a list. What is declared already stays as it is.
+/// `text` with the hash of each executable and pinned file in `found` declared: in place of the one that
+/// stands there, or before those of a list. What is declared already stays as it is.
 pub fn declare_hashes(
     text: &str,
     name: &str,
     found: &BTreeMap<String, String>,
 ) -> Result<String, SealError> {
     let draft = Draft::parse(text.as_bytes(), name).map_err(SealError::Invalid)?;
-    let mut executables: Vec<_> = draft
+    let executables = draft
         .executables
         .iter()
-        .filter_map(|executable| Some((executable, found.get(&executable.path)?)))
-        .filter(|(executable, hash)| !executable.sha256.contains(*hash))
-        .collect();
+        .filter_map(|one| Some((one, found.get(&one.path)?)))
+        .filter(|(one, hash)| !one.sha256.contains(*hash))
+        .map(|(one, hash)| (one.hash_span.clone(), one.hash_list, hash));
+    let code = draft
+        .code
+        .iter()
+        .filter_map(|one| Some((one, found.get(&one.path)?)))
+        .filter(|(one, hash)| one.sha256 != **hash)
+        .map(|(one, hash)| (one.hash_span.clone(), false, hash));
+    let mut stale: Vec<_> = executables.chain(code).collect();
     // the last first, so that the spans of the others stay true
-    executables.sort_by_key(|(executable, _)| std::cmp::Reverse(executable.hash_span.start));
+    stale.sort_by_key(|(span, _, _)| std::cmp::Reverse(span.start));
     let mut text = text.to_owned();
-    for (executable, hash) in executables {
-        let span = executable.hash_span.clone();
+    for (span, is_list, hash) in stale {
         if text.get(span.clone()).is_none() || span.is_empty() {
             return Err(SealError::Layout);
         }
-        if executable.hash_list {
+        if is_list {
             text.insert_str(span.start, &format!("\"{hash}\", "));
         } else {
             text.replace_range(span, &format!("\"{hash}\""));

@@ -43,6 +43,28 @@ pub struct Executable {
     pub(super) hash_list: bool,
 }
 
+impl Executable {
+    /// The contents that the kernel compares at each exec; none if it is pinned.
+    pub fn contents_to_measure(&self) -> BTreeSet<String> {
+        match self.verify {
+            Verify::Pinned => BTreeSet::new(),
+            Verify::Measured => self.sha256.clone(),
+        }
+    }
+}
+
+/// A file that a `code:load` pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedCode {
+    /// Absolute, canonical and its own realpath.
+    pub path: String,
+    pub sha256: String,
+    /// Of its path in the file.
+    pub place: Place,
+    /// The bytes of its hash, quotes included.
+    pub(super) hash_span: Range<usize>,
+}
+
 /// A parsed artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Draft {
@@ -58,6 +80,8 @@ pub struct Draft {
     pub digest: Option<String>,
     /// At least one, in the order of the file.
     pub capabilities: Vec<Capability>,
+    /// The files that `capabilities` pin, in the order of the file.
+    pub code: Vec<PinnedCode>,
     /// Where each of `capabilities` stands.
     pub capability_places: Vec<Place>,
     pub id_place: Place,
@@ -106,6 +130,16 @@ impl Draft {
             .as_ref()
             .map_or(file.envelope.start, |digest| digest.span.start);
         let document = serde_json::to_value(&file).unwrap_or_default();
+        let pinned = file.envelope.capability.iter();
+        let code = pinned
+            .flat_map(|table| table.rights.file.iter().flatten())
+            .map(|pinned| PinnedCode {
+                path: pinned.path.value.clone(),
+                sha256: pinned.sha256.value.clone(),
+                place: reader.place(pinned.path.span.start),
+                hash_span: pinned.sha256.span.clone(),
+            })
+            .collect();
         let (capabilities, capability_places) = capabilities.into_iter().unzip();
         Self {
             schema_version: file.schema_version.value,
@@ -117,6 +151,7 @@ impl Draft {
             executables,
             unit: file.artifact.unit.map(|unit| unit.name.value),
             capabilities,
+            code,
             capability_places,
             digest_place: reader.place(digest_start),
             digest_span: digest.as_ref().map(|digest| digest.span.clone()),
@@ -167,6 +202,8 @@ pub struct Claimed {
     /// The unit that the artifact holds for: then its programs are its own there only, and while it is not
     /// admitted the unit's processes do not run.
     pub unit: Option<String>,
+    /// The canonical paths of files that it pins, sorted. Nothing is claimed by them.
+    pub code: Vec<String>,
 }
 
 impl Claimed {
@@ -178,22 +215,19 @@ impl Claimed {
             return Self::default();
         };
         let artifact = |key| toml.get_ref().get("artifact")?.get_ref().get(key);
-        let executables = artifact("executable")
-            .and_then(|executables| executables.get_ref().as_array().map(|list| list.iter()));
-        let paths: BTreeSet<String> = executables
-            .into_iter()
-            .flatten()
-            .filter_map(|executable| executable.get_ref().get("path")?.get_ref().as_str())
-            .filter(|path| Pattern::parse(path).is_ok_and(|p| p.kind() == PatternKind::Exact))
-            .map(str::to_owned)
-            .collect();
+        let paths = exact_paths(elements(artifact("executable")));
+        let envelope = toml.get_ref().get("envelope");
+        let capabilities = envelope.and_then(|envelope| envelope.get_ref().get("capability"));
+        let files = elements(capabilities).flat_map(|one| elements(one.get_ref().get("file")));
+        let code = exact_paths(files);
         Self {
             parsable: true,
             id: artifact("id")
                 .and_then(|id| id.get_ref().as_str())
                 .filter(|id| is_id(id))
                 .map(str::to_owned),
-            paths: paths.into_iter().collect(),
+            paths,
+            code,
             unit: artifact("unit")
                 .and_then(|unit| unit.get_ref().get("name")?.get_ref().as_str())
                 .filter(|name| unit::is_service(name) && !unit::is_excluded(name))
@@ -215,6 +249,24 @@ impl Claimed {
         };
         file == name || self.id.as_deref() == Some(id) || same
     }
+}
+
+type Value<'t> = serde_spanned::Spanned<DeValue<'t>>;
+
+/// What a list holds; nothing if it is none.
+fn elements<'v, 't>(list: Option<&'v Value<'t>>) -> impl Iterator<Item = &'v Value<'t>> {
+    let list = list.and_then(|list| list.get_ref().as_array());
+    list.into_iter().flat_map(|list| list.iter())
+}
+
+/// The canonical paths without a wildcard that tables name as their `path`, sorted.
+fn exact_paths<'v, 't: 'v>(tables: impl Iterator<Item = &'v Value<'t>>) -> Vec<String> {
+    let paths: BTreeSet<String> = tables
+        .filter_map(|table| table.get_ref().get("path")?.get_ref().as_str())
+        .filter(|path| Pattern::parse(path).is_ok_and(|p| p.kind() == PatternKind::Exact))
+        .map(str::to_owned)
+        .collect();
+    paths.into_iter().collect()
 }
 
 #[cfg(test)]
@@ -456,23 +508,27 @@ justification = ""
     }
 
     #[test]
-    fn what_this_build_cannot_enforce_is_refused_and_not_ignored() {
-        let measured = valid().replacen("sha256", "verify = \"measured\"\nsha256", 1);
-        let texts = [
-            measured,
-            with_capability(&format!(
-                "name = \"code:load\"\nfile = [{{ path = \"/x\", sha256 = \"{HASH}\" }}]"
-            )),
-        ];
+    fn pinned_code_is_known_with_its_places() {
+        let text = with_capability(&format!(
+            "name = \"code:load\"\n[[envelope.capability.file]]\npath = \"/opt/b.so\"\n\
+             sha256 = \"{HASH}\"\n[[envelope.capability.file]]\npath = \"/opt/a.so\"\nsha256 = \"{HASH}\""
+        ));
 
-        for text in texts {
-            let (code, detail, _) = only(&text);
-            assert_eq!(
-                (code, detail),
-                (ErrorCode::InvalidEnvelope, Detail::Unsupported),
-                "{text}"
-            );
-        }
+        let draft = Draft::parse(text.as_bytes(), "x.toml").unwrap();
+
+        let code: Vec<_> = draft
+            .code
+            .iter()
+            .map(|file| (file.path.as_str(), file.place.line))
+            .collect();
+        assert_eq!(code, [("/opt/b.so", 13), ("/opt/a.so", 16)]);
+        assert_eq!(
+            &text[draft.code[0].hash_span.clone()],
+            format!("\"{HASH}\"")
+        );
+        let claimed = Claimed::of(text.as_bytes());
+        assert_eq!(claimed.code, ["/opt/a.so", "/opt/b.so"]);
+        assert_eq!(claimed.paths, ["/usr/bin/example"]);
     }
 
     #[test]

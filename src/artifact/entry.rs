@@ -19,7 +19,6 @@ use crate::event::Detail;
 /// Where a capability is declared, and with that what it may say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Declared {
-    /// What this build cannot enforce is an error.
     Artifact,
     Profile,
     /// `*` may stand for any target, abstract socket or socket family.
@@ -131,9 +130,6 @@ impl Rights {
         self.understand_paths(&mut capability, table, declared);
         self.understand_except(&mut capability, table);
         self.understand_words(&mut capability, table, declared);
-        if declared == Declared::Artifact {
-            self.refuse_unsupported(table);
-        }
         Some(capability)
     }
 
@@ -344,20 +340,6 @@ impl Rights {
                     reader.invalid(&word.span, Detail::BadValue, message);
                 }
             }
-        }
-    }
-
-    /// Reports what the format has and this build cannot enforce.
-    fn refuse_unsupported(&self, table: &Table<'_, '_>) {
-        let refuse = |span: &std::ops::Range<usize>, what: &str| {
-            let message =
-                format!("{what} cannot be enforced by this version of Cartouche; remove it");
-            table.reader().invalid(span, Detail::Unsupported, message);
-        };
-        if let Some(file) = self.file.iter().flatten().next()
-            && self.paths.is_none()
-        {
-            refuse(&file.path.span, "pinned code:load");
         }
     }
 }

@@ -34,14 +34,15 @@ const INTERPRETERS: &[&str] = &[
 pub fn is_excluded(path: &str, has_unit: bool) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     PROGRAMS.contains(&name)
-        || is_dynamic_linker(name)
+        || is_shared_object(name)
         || protected::is_protected(path)
         || (!has_unit && INTERPRETERS.iter().any(|word| is_with_version(name, word)))
 }
 
-/// `ld.so`, `ld-linux-x86-64.so.2`, `ld-musl-aarch64.so.1`, `ld-2.31.so`.
-fn is_dynamic_linker(name: &str) -> bool {
-    name == "ld.so" || (name.starts_with("ld-") && name.contains(".so"))
+/// `ld.so`, `ld-linux-x86-64.so.2`, `libc.so.6`, `plugin.so`: some can be run, and all are mapped by others,
+/// who must not be kept from it.
+fn is_shared_object(name: &str) -> bool {
+    name.ends_with(".so") || name.contains(".so.")
 }
 
 fn is_with_version(name: &str, word: &str) -> bool {

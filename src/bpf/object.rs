@@ -272,18 +272,20 @@ impl Program<'_> {
         unsafe { !libbpf_sys::bpf_program__autoload(self.raw()) }
     }
 
-    /// The kernel function that it hangs on.
+    /// The kernel function that it hangs on, or cannot do without.
     fn kernel_function(&self) -> String {
         let hook = self.section.rsplit('/').next().unwrap_or_default();
         match self.section.split('/').next() {
             Some("lsm") => format!("bpf_lsm_{hook}"),
+            // the hook is everywhere; what the program calls there, only where IMA is built in
+            Some("lsm.s") => "ima_file_hash".to_owned(),
             _ => hook.to_owned(),
         }
     }
 
     pub fn kind(&self) -> Kind {
         match self.section.split('/').next() {
-            Some("lsm" | "fentry" | "fexit" | "tp_btf") => Kind::Trampoline,
+            Some("lsm" | "lsm.s" | "fentry" | "fexit" | "tp_btf") => Kind::Trampoline,
             Some("cgroup") => Kind::Cgroup,
             _ => Kind::OnDemand,
         }

@@ -57,6 +57,8 @@ plain!(
     net_key,
     rule,
     grant_key,
+    code_key,
+    measured_key,
     target_key,
     net_range,
     slot_counts,

@@ -147,6 +147,7 @@ fn rules(capability: &Capability) -> Vec<String> {
         .chain(endpoints)
         .chain(abstracts)
         .chain(rest.into_iter().flatten().cloned())
+        .chain(capability.files.keys().cloned())
         .collect()
 }
 
@@ -186,6 +187,7 @@ mod tests {
                     path: "/usr/bin/x".into(),
                     sha256: "11".into(),
                     script: false,
+                    measured: std::collections::BTreeSet::new(),
                 }],
                 capabilities: vec![EffectiveCapability {
                     capability: capability.into(),

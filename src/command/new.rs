@@ -30,6 +30,11 @@ pub(super) struct Args {
     #[arg(long, value_parser = id)]
     id: Option<String>,
 
+    /// A library or plugin that it loads, to be pinned: it is mapped as long as it has the content that it
+    /// has now. May be repeated
+    #[arg(long, value_name = "FILE")]
+    pin: Vec<PathBuf>,
+
     /// Who answers for the artifact
     #[arg(long, default_value = "local", value_parser = publisher)]
     publisher: String,
@@ -121,6 +126,7 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
         }
         Form::Other => return Err(unfit("is neither an ELF file nor a script with a #! line")),
     }
+    draft.pins(&args.pin)?;
     let id = args.id.clone().unwrap_or_else(|| id_of(&path));
     let text = draft.text(&id, &args.publisher, text_path, &sha256_hex(&bytes));
     let warnings: Vec<_> = match Draft::parse(text.as_bytes(), &format!("{id}.toml")) {
@@ -329,6 +335,30 @@ impl Writing {
         ));
     }
 
+    fn pins(&mut self, files: &[PathBuf]) -> Result<(), Error> {
+        for (number, file) in files.iter().enumerate() {
+            let real = fs::canonicalize(file).map_err(Error::file("found", file))?;
+            let bytes = fs::read(&real).map_err(Error::file("read", &real))?;
+            let path = real.to_str().ok_or_else(|| Error::Unfit {
+                message: format!(
+                    "The file {real:?} has a name that is not UTF-8 and cannot stand in an artifact"
+                ),
+            })?;
+            if number == 0 {
+                self.capabilities.push_str(
+                    "\n[[envelope.capability]]\nname          = \"code:load\"\n\
+                     justification = \"its libraries, as they are\"\n",
+                );
+            }
+            self.capabilities.push_str(&format!(
+                "\n[[envelope.capability.file]]\npath   = {}\nsha256 = \"{}\"\n",
+                quoted(path),
+                sha256_hex(&bytes)
+            ));
+        }
+        Ok(())
+    }
+
     fn hint(&mut self, name: &str, rule: &str) {
         self.hints.push_str(&format!(
             "#\n# [[envelope.capability]]\n# name = \"{name}\"\n# {rule}\n# justification = \"…\"\n"
@@ -421,9 +451,14 @@ mod tests {
     use crate::command::verify::tests::verify;
 
     fn new(program: &Path) -> Result<Answer, Error> {
+        new_with(program, &[])
+    }
+
+    fn new_with(program: &Path, pin: &[&Path]) -> Result<Answer, Error> {
         run(&Args {
             program: program.to_owned(),
             id: None,
+            pin: pin.iter().map(|path| (*path).to_owned()).collect(),
             publisher: "local".into(),
         })
     }
@@ -498,6 +533,23 @@ mod tests {
                 .text
                 .contains("# Warning: The program has set-id bits")
         );
+    }
+
+    #[test]
+    fn a_library_is_pinned_by_its_real_path_and_content() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        fs::write(real.join("tool"), "#!/bin/sh\n").unwrap();
+        fs::write(real.join("lib.so.1"), "code").unwrap();
+        symlink("lib.so.1", real.join("lib.so")).unwrap();
+
+        let answer = new_with(&real.join("tool"), &[&real.join("lib.so")]).unwrap();
+
+        let draft = draft(&answer);
+        assert_eq!(draft.code[0].path, real.join("lib.so.1").to_str().unwrap());
+        assert_eq!(draft.code[0].sha256, sha256_hex(b"code"));
+        let missing = new_with(&real.join("tool"), &[&real.join("none")]);
+        assert_eq!(missing.unwrap_err().exit(), Exit::NotFound);
     }
 
     #[test]

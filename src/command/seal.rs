@@ -21,8 +21,8 @@ pub(super) struct Args {
     /// The draft
     file: PathBuf,
 
-    /// First declare the programs as they are now, as after a package upgrade: replaces each sha256 that
-    /// is another; in a list of several, adds it
+    /// First declare the programs and the files that code:load pins as they are now, as after a package
+    /// upgrade: replaces each sha256 that is another; in a list of several, adds it
     #[arg(long)]
     update_hashes: bool,
 }
@@ -87,16 +87,18 @@ fn text_of(bytes: Vec<u8>, name: &str) -> Result<String, SealError> {
     })
 }
 
-/// The hashes of the programs that an artifact names, as they are now.
+/// The hashes of the programs and pinned files that an artifact names, as they are now.
 fn hashes(document: &[u8]) -> Result<BTreeMap<String, String>, Error> {
-    Claimed::of(document)
-        .paths
-        .into_iter()
-        .map(|path| match executable::examine(&path).found {
+    let claimed = Claimed::of(document);
+    let programs = claimed.paths.into_iter().map(|path| ("program", path));
+    let code = claimed.code.into_iter().map(|path| ("pinned file", path));
+    programs
+        .chain(code)
+        .map(|(what, path)| match executable::examine(&path).found {
             Some(found) => Ok((path, found.sha256)),
             None => Err(Error::NotFound {
                 message: format!(
-                    "The program {path:?} is not there or cannot be read, so its hash is not known; \
+                    "The {what} {path:?} is not there or cannot be read, so its hash is not known; \
                      nothing was changed"
                 ),
             }),
@@ -168,6 +170,36 @@ mod tests {
         let told = crate::error::chain(&error);
         assert!(told.contains("line 1, column 6"), "{told}");
         assert_eq!(fs::read(&file).unwrap(), latin);
+    }
+
+    #[test]
+    fn an_updated_pinned_file_is_declared_and_sealed() {
+        let dir = tempfile::tempdir().unwrap();
+        let [program, library] = ["tool", "lib.so"].map(|name| dir.path().join(name));
+        fs::write(&program, "").unwrap();
+        fs::write(&library, "version 2").unwrap();
+        let text = DRAFT.replace("/opt/tool/bin/tool", &program.to_string_lossy());
+        let old = "0".repeat(64);
+        let text = format!(
+            "{text}\n[[envelope.capability]]\nname = \"code:load\"\njustification = \"a plugin\"\n\
+             [[envelope.capability.file]]\npath = {library:?}\nsha256 = \"{old}\" # its hash\n"
+        );
+        let file = dir.path().join("x.toml");
+        fs::write(&file, text).unwrap();
+        let args = Args {
+            file: file.clone(),
+            update_hashes: true,
+        };
+
+        let answer = run(&args).unwrap();
+
+        let hash = crate::artifact::digest::sha256_hex(b"version 2");
+        let sealed = fs::read_to_string(&file).unwrap();
+        assert!(sealed.contains(&format!("sha256 = \"{hash}\" # its hash")));
+        assert_eq!(answer.json["updated"][&*library.to_string_lossy()], *hash);
+        fs::remove_file(&library).unwrap();
+        let error = run(&args).unwrap_err();
+        assert!(crate::error::chain(&error).starts_with("The pinned file"));
     }
 
     #[test]

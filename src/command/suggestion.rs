@@ -70,6 +70,13 @@ fn cure(detail: &str, id: &str) -> Option<String> {
             "The rule has it take its own artifact's label, and it has none in force; install one, or let \
              it inherit"
         }
+        "managed" => {
+            "The configuration lets nothing run there that no artifact admits; install one whose executable \
+             it is, or which pins it under code:load"
+        }
+        "by-loader" => {
+            "It is an admitted program, and a dynamic linker was to start it; run it by its own path"
+        }
         _ => return None,
     };
     Some(cure.to_owned())

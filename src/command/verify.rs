@@ -29,7 +29,8 @@ pub(super) struct Args {
     /// The artifact
     file: PathBuf,
 
-    /// Do not compare the programs' content, for a machine on which they are not installed
+    /// Do not compare the content of programs and pinned files, for a machine on which they are not
+    /// installed
     #[arg(long)]
     no_executables: bool,
 }
@@ -83,15 +84,12 @@ fn judge(
     if let Ok(draft) = Draft::parse(&bytes, &path.to_string_lossy()) {
         warnings.extend(symlink::warnings(&draft.capabilities));
     }
-    let executables = if options.executables {
-        Claimed::of(&bytes)
-            .paths
-            .iter()
-            .map(|path| executable::examine(path))
-            .collect()
-    } else {
-        Vec::new()
+    let claimed = Claimed::of(&bytes);
+    let examine = |paths: &[String]| -> Vec<ExecutableFacts> {
+        let paths = paths.iter().filter(|_| options.executables);
+        paths.map(|path| executable::examine(path)).collect()
     };
+    let (executables, code) = (examine(&claimed.paths), examine(&claimed.code));
     warnings.extend(executables.iter().filter_map(script_warning));
     let inputs = Inputs {
         name: path
@@ -105,8 +103,10 @@ fn judge(
         profiles: site.profiles,
         scope: site.scope,
         executables,
+        code,
         node: Node {
             enforceable: CapabilityName::ALL.iter().copied().collect(),
+            measures: true,
             blockers: Vec::new(),
         },
         admitted: BTreeMap::new(),

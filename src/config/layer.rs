@@ -1,6 +1,6 @@
 //! One layer of the configuration: where it comes from, and what it may say.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
 use super::{Error, Gate, Guard, Mode, OnRevoke, Paths, Size};
+use crate::artifact::pattern::Pattern;
 use crate::trusted_file::{Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
@@ -28,6 +29,8 @@ pub struct Layer {
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<Mode>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    managed: Option<Vec<Spanned<String>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     on_revoke: Option<OnRevoke>,
     #[serde(skip_serializing_if = "Option::is_none")]
     guard: Option<Guard>,
@@ -36,8 +39,6 @@ pub struct Layer {
     #[serde(skip_serializing_if = "Option::is_none")]
     audit: Option<AuditLayer>,
     // Keys of the design that no domain of this build honours.
-    #[serde(skip_serializing)]
-    managed: Option<Spanned<toml::Value>>,
     #[serde(skip_serializing)]
     admission: Option<AdmissionLayer>,
 }
@@ -77,6 +78,7 @@ const KEYS: &[&str] = &[
     "gate",
     "mode",
     "on_revoke",
+    "managed",
     "require.network",
     "require.exec_identity",
     "require.exec_runtime_deps",
@@ -84,9 +86,24 @@ const KEYS: &[&str] = &[
     "audit.syslog",
     "audit.max_size",
     "audit.keep",
-    "managed",
     "guard",
     "admission.require_signature",
+];
+
+/// What a system needs to run at all, or to be mended: none of it is managed. A sample is enough, because
+/// patterns name directories.
+const VITAL: &[&str] = &[
+    "/usr/bin/sh",
+    "/usr/bin/bash",
+    "/usr/bin/cartouche",
+    "/usr/sbin/cartouched",
+    "/usr/sbin/init",
+    "/usr/libexec/cartouche/canary",
+    "/usr/lib/systemd/systemd",
+    "/usr/lib/x86_64-linux-gnu/libc.so.6",
+    "/usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2",
+    "/usr/lib64/libc.so.6",
+    "/usr/lib64/ld-linux-x86-64.so.2",
 ];
 
 /// A fault in a layer: where in its text, if it has one, and what.
@@ -120,22 +137,15 @@ impl Layer {
             .admission
             .as_ref()
             .and_then(|admission| admission.require_signature.as_ref());
-        let later = [
-            (
-                "managed",
-                self.managed.as_ref(),
-                "hold back unadmitted programs",
-            ),
-            ("admission.require_signature", signature, "check signatures"),
-        ];
-        for (key, value, what) in later {
-            if let Some(value) = value {
-                return Err(Fault {
-                    span: Some(value.span()),
-                    message: format!("this build cannot {what}: remove the key `{key}`"),
-                });
-            }
+        if let Some(value) = signature {
+            return Err(Fault {
+                span: Some(value.span()),
+                message: "this build cannot check signatures: remove the key \
+                          `admission.require_signature`"
+                    .to_owned(),
+            });
         }
+        self.check_managed()?;
         let Some(audit) = &self.audit else {
             return Ok(());
         };
@@ -154,6 +164,34 @@ impl Layer {
                 span: Some(keep.span()),
                 message: format!("`keep` must be between 1 and {MAX_KEEP}"),
             });
+        }
+        Ok(())
+    }
+}
+
+impl Layer {
+    fn check_managed(&self) -> Result<(), Fault> {
+        let mut seen = BTreeSet::new();
+        for path in self.managed.iter().flatten() {
+            let fault = |message| {
+                Err(Fault {
+                    span: Some(path.span()),
+                    message,
+                })
+            };
+            let text = path.get_ref();
+            let pattern = match Pattern::parse(text) {
+                Ok(pattern) => pattern,
+                Err(error) => return fault(format!("`managed`: {text:?} {error}")),
+            };
+            if let Some(vital) = VITAL.iter().find(|vital| pattern.matches(vital)) {
+                return fault(format!(
+                    "`managed`: {text:?} covers {vital:?}, without which nothing runs; name less"
+                ));
+            }
+            if !seen.insert(text) {
+                return fault(format!("`managed`: {text:?} stands twice; remove one"));
+            }
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -9,14 +9,22 @@ use std::path::Path;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::on_demand::attach_again;
+use super::rule_hash::RuleHash;
 use super::unit::{UnitRules, Units};
-use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
+use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of, pin};
 use crate::artifact::capability::CapabilityName;
+use crate::artifact::digest::hex;
 use crate::bpf;
 use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
+use crate::plan::{FileKey, Plan};
+
+/// Compares the content of measured executables; attached only while there are any, because everybody's
+/// execs pay for it.
+pub const MEASURE_PROGRAM: &str = "measure";
 
 /// Rounds of adoption before a fork storm is called one.
 const ADOPTION_ROUNDS: u32 = 64;
@@ -30,6 +38,8 @@ pub(super) struct Exec {
     /// By a pidfd of the process.
     labels: Table<i32, sys::label>,
     units: Units,
+    pinned_code: RuleHash<sys::code_key>,
+    measured: Table<sys::measured_key, u32>,
     /// Processes labelled by adoption since load, as last read.
     adopted: Cell<u64>,
 }
@@ -48,14 +58,30 @@ pub struct Identity {
 }
 
 impl Identity {
-    pub(super) fn key(&self) -> sys::subject_key {
-        sys::subject_key {
+    /// What makes two identities the same file.
+    pub fn file_key(&self) -> FileKey {
+        FileKey {
             ino: self.ino,
             dev: self.dev,
             generation: self.generation,
         }
     }
+
+    pub(super) fn key(&self) -> sys::subject_key {
+        subject_key(self.file_key())
+    }
 }
+
+fn subject_key(file: FileKey) -> sys::subject_key {
+    sys::subject_key {
+        ino: file.ino,
+        dev: file.dev,
+        generation: file.generation,
+    }
+}
+
+/// Of an entry that makes the file nobody's program.
+const NO_PROGRAM: u32 = sys::SUBJECT_EXAMINED | sys::SUBJECT_CODE;
 
 impl Exec {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
@@ -68,6 +94,12 @@ impl Exec {
             mirror: Table::new(object.map("mirror")?, "mirror")?,
             labels: Table::new(object.map("labels")?, "labels")?,
             units: Units::new(&object)?,
+            measured: Table::new(object.map("measured")?, "measured")?,
+            pinned_code: RuleHash::new(
+                object.map("pinned_code")?,
+                "pinned_code",
+                |key: &sys::code_key| key.plan,
+            )?,
             adopted: Cell::new(0),
             object,
         })
@@ -114,32 +146,133 @@ impl Exec {
         &self,
         identity: &Identity,
         slot: u32,
-        script: bool,
+        (script, hashes): (bool, &BTreeSet<String>),
         is_free: impl Fn(u32) -> bool,
     ) -> Result<(), Error> {
-        let flags = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let script_flag = if script { sys::SUBJECT_SCRIPT } else { 0 };
+        let flags = match hashes.is_empty() {
+            true => script_flag,
+            false => script_flag | sys::SUBJECT_MEASURED,
+        };
         let key = identity.key();
         if let Some(held) = self.subjects.lookup(&key)?
             && held.slot != slot
             && !is_free(held.slot)
-            && held.flags & sys::SUBJECT_EXAMINED == 0
+            && held.flags & NO_PROGRAM == 0
         {
             return Err(Error::OtherOwner(held.slot));
         }
+        let admitted = hashes.iter().map(|hash| measured_key(identity, hash));
+        for content in admitted {
+            self.measured.write(&content, &slot, Write::Replace)?;
+        }
         let subject = sys::subject { slot, flags };
         self.subjects.write(&key, &subject, Write::Replace)?;
-        Ok(())
+        self.forget_contents(identity, hashes)
     }
 
     pub(super) fn unbind(&self, identity: &Identity) -> Result<(), Error> {
         self.subjects.remove(&identity.key())?;
+        self.forget_contents(identity, &BTreeSet::new())
+    }
+
+    /// Removes the contents of a file that are admitted no more, all but these.
+    fn forget_contents(&self, identity: &Identity, but: &BTreeSet<String>) -> Result<(), Error> {
+        for (content, _) in self.contents(identity)? {
+            if !but.contains(&hex(&content.sha256)) {
+                self.measured.remove(&content)?;
+            }
+        }
         Ok(())
+    }
+
+    fn contents(&self, identity: &Identity) -> Result<Vec<(sys::measured_key, u32)>, Error> {
+        let mut contents = self.measured.entries()?;
+        let key = identity.key();
+        contents.retain(|(content, _)| sys::bytes_of(&content.file) == sys::bytes_of(&key));
+        Ok(contents)
+    }
+
+    /// Whether exactly these contents of a bound file run; none: it is not measured.
+    pub(super) fn is_measured(
+        &self,
+        identity: &Identity,
+        hashes: &BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        let flagged = held.is_some_and(|held| held.flags & sys::SUBJECT_MEASURED != 0);
+        let contents = self.contents(identity)?;
+        let contents: BTreeSet<String> = contents.iter().map(|one| hex(&one.0.sha256)).collect();
+        Ok(flagged != hashes.is_empty() && contents == *hashes)
+    }
+
+    /// Whether this kernel can hash at exec.
+    pub(super) fn can_measure(&self) -> bool {
+        let program = self.object.program(MEASURE_PROGRAM);
+        program.is_ok_and(|program| program.is_loaded())
+    }
+
+    /// Whether some executable is measured.
+    pub(super) fn measures(&self) -> Result<bool, Error> {
+        Ok(!self.measured.entries()?.is_empty())
+    }
+
+    /// Attaches the program that measures, or lets it go.
+    pub(super) fn watch_contents(&self, links: &Path, wanted: bool) -> Result<(), Error> {
+        let path = links.join(MEASURE_PROGRAM);
+        match (wanted, path.exists()) {
+            (true, false) => {
+                let program = self.object.program(MEASURE_PROGRAM)?;
+                pin(attach_again(&program)?, links, MEASURE_PROGRAM)
+            }
+            (false, true) => {
+                std::fs::remove_file(&path).map_err(|source| Error::Pin { path, source })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether a file is bound to the slot, and not only examined for it.
     pub(super) fn is_bound(&self, identity: &Identity, slot: u32) -> Result<bool, Error> {
         let held = self.subjects.lookup(&identity.key())?;
-        Ok(held.is_some_and(|held| held.slot == slot && held.flags & sys::SUBJECT_EXAMINED == 0))
+        Ok(held.is_some_and(|held| held.slot == slot && held.flags & NO_PROGRAM == 0))
+    }
+
+    /// From now on nobody writes to the file; refusals are told for the slot. Whose program it is does not
+    /// change.
+    pub(super) fn pin(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        if self.is_program(identity)? {
+            return Ok(());
+        }
+        self.pin_only(identity, slot)
+    }
+
+    /// The same for a file that is nobody's program any more.
+    pub(super) fn pin_only(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        let flags = sys::SUBJECT_CODE;
+        let subject = sys::subject { slot, flags };
+        self.subjects
+            .write(&identity.key(), &subject, Write::Replace)?;
+        Ok(())
+    }
+
+    /// Lets a file be written to that no artifact pins any more, unless it is somebody's program.
+    pub(super) fn unpin(&self, identity: &Identity) -> Result<(), Error> {
+        if self.is_program(identity)? {
+            return Ok(());
+        }
+        self.unbind(identity)
+    }
+
+    fn is_program(&self, identity: &Identity) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        Ok(held.is_some_and(|held| held.flags & NO_PROGRAM == 0))
+    }
+
+    /// Whether nobody can write to a file, and not only for as long as it is examined.
+    pub(super) fn is_pinned(&self, identity: &Identity) -> Result<bool, Error> {
+        let held = self.subjects.lookup(&identity.key())?;
+        Ok(held.is_some_and(|held| held.flags & sys::SUBJECT_EXAMINED == 0))
     }
 
     /// Whether a path is claimed for the slot.
@@ -152,19 +285,17 @@ impl Exec {
     /// All bound identities with their slots.
     pub(super) fn bindings(&self) -> Result<Vec<(Identity, u32)>, Error> {
         let entries = self.subjects.entries()?;
-        Ok(entries
-            .into_iter()
-            .map(|(key, subject)| {
-                let identity = Identity {
-                    ino: key.ino,
-                    dev: key.dev,
-                    generation: key.generation,
-                    magic: 0,
-                    writers: 0,
-                };
-                (identity, subject.slot)
-            })
-            .collect())
+        let slots = entries.iter().map(|(key, held)| (identity(key), held.slot));
+        Ok(slots.collect())
+    }
+
+    /// All files that are pinned and nobody's program.
+    pub(super) fn pins(&self) -> Result<Vec<Identity>, Error> {
+        let entries = self.subjects.entries()?;
+        let pins = entries
+            .iter()
+            .filter(|(_, held)| held.flags & sys::SUBJECT_CODE != 0);
+        Ok(pins.map(|(key, _)| identity(key)).collect())
     }
 
     /// Nothing runs under this path on this device but what is bound.
@@ -322,7 +453,58 @@ impl Enforcer for Exec {
     fn attach(&self, directory: &Path) -> Result<(), Error> {
         attach_trampolines(&self.object, directory)
     }
-    // Its rules are paths and flags: the file domain's trie and the slot hold them.
+
+    // Its rules of paths and flags the file domain's trie and the slot hold.
+
+    fn stage(&self, number: PlanNumber, plan: &Plan) -> Result<(), Error> {
+        self.pinned_code.stage(code(number, plan))
+    }
+
+    fn read_back(&self, number: PlanNumber, plan: &Plan) -> Result<Held, Error> {
+        self.pinned_code.read_back(code(number, plan))
+    }
+
+    fn counts(&self, counts: &mut BTreeMap<PlanNumber, u64>) -> Result<(), Error> {
+        self.pinned_code.counts(counts)
+    }
+
+    fn remove_unused(&self, used: &BTreeSet<PlanNumber>) -> Result<(), Error> {
+        self.pinned_code.remove_unused(used)
+    }
+
+    fn retire(&self, number: PlanNumber, plan: &Plan) -> Result<Uses, Error> {
+        self.pinned_code.retire(code(number, plan))
+    }
+}
+
+/// The pinned files of a plan as the kernel has them.
+fn code(plan: PlanNumber, own: &Plan) -> impl Iterator<Item = (sys::code_key, u16)> {
+    own.code.iter().map(move |(file, rule)| {
+        let file = subject_key(*file);
+        (sys::code_key { file, plan, pad: 0 }, *rule)
+    })
+}
+
+/// `hash` is 64 hex digits; what is none is a content that no file has.
+fn measured_key(identity: &Identity, hash: &str) -> sys::measured_key {
+    let mut key = sys::measured_key::zeroed();
+    key.file = identity.key();
+    for (at, byte) in key.sha256.iter_mut().enumerate() {
+        let digits = hash.get(at * 2..at * 2 + 2).unwrap_or_default();
+        *byte = u8::from_str_radix(digits, 16).unwrap_or_default();
+    }
+    key
+}
+
+/// As far as a key tells.
+fn identity(key: &sys::subject_key) -> Identity {
+    Identity {
+        ino: key.ino,
+        dev: key.dev,
+        generation: key.generation,
+        magic: 0,
+        writers: 0,
+    }
 }
 
 fn claim_key(dev: u32, path: &str) -> sys::claim_key {

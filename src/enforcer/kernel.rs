@@ -144,6 +144,9 @@ impl Kernel {
             if !self.tasks_without_rights()?.is_empty() {
                 self.cut.watch_held(directory, true)?;
             }
+            if self.exec.measures()? && self.exec.can_measure() {
+                self.exec.watch_contents(directory, true)?;
+            }
             Ok(())
         })
     }
@@ -214,22 +217,73 @@ impl Kernel {
 
     /// From now on nobody writes to the file, and running it is a matter of the slot.
     pub fn bind(&self, identity: &Identity, slot: u32, script: bool) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, |_| false)
+        let as_admitted = BTreeSet::new();
+        self.exec
+            .bind(identity, slot, (script, &as_admitted), |_| false)
     }
 
-    /// The same for a file that may be a matter of another slot, if that `is_free`.
+    /// The same for a file that may be a matter of another slot, if that `is_free`. If there are `hashes`, it
+    /// runs only as long as its content has one of them.
     pub fn bind_in_place_of(
         &self,
         is_free: impl Fn(u32) -> bool,
         identity: &Identity,
         slot: u32,
-        script: bool,
+        (script, hashes): (bool, &BTreeSet<String>),
     ) -> Result<(), Error> {
-        self.exec.bind(identity, slot, script, is_free)
+        if !hashes.is_empty() {
+            self.exec.watch_contents(&pins::links(&self.root), true)?;
+        }
+        self.exec.bind(identity, slot, (script, hashes), is_free)
+    }
+
+    /// Whether exactly these contents of a bound file run; none: it is not measured.
+    pub fn is_measured(
+        &self,
+        identity: &Identity,
+        hashes: &BTreeSet<String>,
+    ) -> Result<bool, Error> {
+        self.exec.is_measured(identity, hashes)
+    }
+
+    /// Whether this kernel can hash at exec.
+    pub fn can_measure(&self) -> bool {
+        self.exec.can_measure()
+    }
+
+    /// Attaches the program that measures if it is missing, or lets it go once nothing is measured.
+    pub fn settle_measuring(&self) -> Result<(), Error> {
+        let wanted = self.exec.measures()?;
+        self.exec.watch_contents(&pins::links(&self.root), wanted)
     }
 
     pub fn unbind(&self, identity: &Identity) -> Result<(), Error> {
         self.exec.unbind(identity)
+    }
+
+    /// From now on nobody writes to the file; whose program it is does not change.
+    pub fn pin(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        self.exec.pin(identity, slot)
+    }
+
+    /// The same for a file that is nobody's program any more.
+    pub fn pin_only(&self, identity: &Identity, slot: u32) -> Result<(), Error> {
+        self.exec.pin_only(identity, slot)
+    }
+
+    /// Lets a file be written to that no artifact pins any more, unless it is somebody's program.
+    pub fn unpin(&self, identity: &Identity) -> Result<(), Error> {
+        self.exec.unpin(identity)
+    }
+
+    /// Whether nobody can write to a file.
+    pub fn is_pinned(&self, identity: &Identity) -> Result<bool, Error> {
+        self.exec.is_pinned(identity)
+    }
+
+    /// All files that are pinned and nobody's program.
+    pub fn pins(&self) -> Result<Vec<Identity>, Error> {
+        self.exec.pins()
     }
 
     /// Whether a file is bound to the slot.
@@ -284,6 +338,20 @@ impl Kernel {
         mode: Mode,
     ) -> Result<(), Error> {
         self.write_slot(slot, SlotState::Admitted, mode, flags, number)
+    }
+
+    /// Puts a staged plan of managed paths in force for the tasks outside, or ends it: one store.
+    pub fn manage(&self, plan: Option<(PlanNumber, u16)>, mode: Mode) -> Result<(), Error> {
+        match plan {
+            Some((number, flags)) => self.commit(OUTSIDE, number, flags, mode),
+            None => self.close(OUTSIDE, SlotState::Unknown),
+        }
+    }
+
+    /// The plan of managed paths that is in force.
+    pub fn managed(&self) -> Option<PlanNumber> {
+        let held = self.slots.load(OUTSIDE)?;
+        (u32::from(held.flags) & sys::PLAN_MANAGED != 0).then_some(held.plan)
     }
 
     /// Changes what all tasks of a slot are held to, without a plan: revoked, refused or released.
@@ -350,6 +418,7 @@ impl Kernel {
         Ok(slots
             .into_iter()
             .map(|(slot, held)| (slot, held.plan))
+            .chain(self.managed().map(|number| (OUTSIDE, number)))
             .collect())
     }
 
@@ -560,6 +629,9 @@ impl Kernel {
         }
     }
 }
+
+/// The slot of all tasks that have none.
+pub const OUTSIDE: u32 = 0;
 
 const EMPTY_SLOT: sys::slot = sys::slot {
     state: 0,

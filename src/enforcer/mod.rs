@@ -26,8 +26,8 @@ use crate::bpf::object::{Id, Kind, Object, Skeleton};
 use crate::plan::Plan;
 
 pub use cut::CUT_PROGRAMS;
-pub use exec::Identity;
-pub use kernel::{Kernel, Mode, SlotState, Totals};
+pub use exec::{Identity, MEASURE_PROGRAM};
+pub use kernel::{Kernel, Mode, OUTSIDE, SlotState, Totals};
 pub use network::DATAGRAM_PROGRAMS;
 pub use pins::{CGROUP_ROOT, PIN_ROOT};
 pub use unit::UnitRules;
@@ -184,10 +184,12 @@ fn hooks_of<S: Skeleton>(object: &Object<S>) -> Vec<Hook> {
         .collect()
 }
 
-/// Attaches the LSM and fentry programs of an object and pins their links.
+/// Attaches the LSM and fentry programs of an object and pins their links, but for what is attached on
+/// demand.
 fn attach_trampolines<S: Skeleton>(object: &Object<S>, directory: &Path) -> Result<(), Error> {
     for program in object.programs() {
-        if program.kind() == Kind::Trampoline && program.is_loaded() {
+        let on_demand = program.name() == MEASURE_PROGRAM;
+        if program.kind() == Kind::Trampoline && program.is_loaded() && !on_demand {
             pin(program.attach()?, directory, program.name())?;
         }
     }

@@ -10,11 +10,11 @@ use crate::control::{Standing, Verdict};
 use crate::enforcer::{self, Identity, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
-use crate::plan::{IMPLIED, Plan};
+use crate::plan::{FileKey, IMPLIED, Plan};
 use crate::registry::Entry;
 
 use super::claim::device_of;
-use super::examine::Examined;
+use super::examine::{Found, NamedAs};
 use super::{Error, Live, Node};
 
 impl Node {
@@ -31,6 +31,7 @@ impl Node {
         };
         admission::Node {
             enforceable,
+            measures: self.kernel.can_measure(),
             blockers,
         }
     }
@@ -79,14 +80,23 @@ impl Node {
         inputs: &admission::Inputs,
         decision: &Decision,
         own: &BTreeSet<String>,
-        examined: &BTreeMap<String, Examined>,
+        found: &Found,
     ) -> Verdict {
         match &decision.verdict {
             GateVerdict::Admitted(effective) => {
-                let identities = examined
-                    .iter()
-                    .map(|(path, entry)| (path.clone(), entry.identity))
-                    .collect();
+                let executables = found.executables.iter();
+                let code = found.code.iter();
+                // what was narrowed away is not pinned
+                let is_declared = |path: &String| effective.code().any(|(own, _)| own == path);
+                let bound = Bound {
+                    executables: executables
+                        .map(|(path, entry)| (path.clone(), entry.identity))
+                        .collect(),
+                    code: code
+                        .filter(|(path, _)| is_declared(path))
+                        .map(|(path, entry)| (path.clone(), entry.identity))
+                        .collect(),
+                };
                 let mode = self
                     .registry
                     .artifacts
@@ -103,6 +113,7 @@ impl Node {
                             .filter_map(|fact| fact.found.as_ref()),
                     ),
                     effective: effective.clone(),
+                    code: bound.keys_of_code(),
                     mode: mode.0,
                     mode_until: mode.1,
                     revoked: false,
@@ -110,7 +121,7 @@ impl Node {
                     claims: BTreeSet::new(),
                 };
                 let id = effective.id.clone();
-                match self.put_in_force(&id, entry, identities, own) {
+                match self.put_in_force(&id, entry, bound, own) {
                     Ok(()) => Verdict {
                         standing: Standing::Admitted,
                         id: Some(id),
@@ -158,13 +169,13 @@ impl Node {
         }
     }
 
-    /// Stages a plan, binds the executables, swaps, and lets the old plan go. The executables may have been
-    /// those of `own` artifacts, or of one that is revoked.
+    /// Stages a plan, binds the executables and pins the code, swaps, and lets the old plan go. The
+    /// executables may have been those of `own` artifacts, or of one that is revoked.
     fn put_in_force(
         &mut self,
         id: &str,
         mut entry: Entry,
-        identities: BTreeMap<String, Identity>,
+        files: Bound,
         own: &BTreeSet<String>,
     ) -> Result<(), Error> {
         let plan = entry.plan().map_err(Error::Plan)?;
@@ -172,7 +183,7 @@ impl Node {
         let number = self.plan_number()?;
         let staged = self.kernel.stage(number, &plan);
         let bound = staged
-            .and_then(|()| self.bind_all(slot, &mut entry, &identities, own))
+            .and_then(|()| self.bind_all(slot, &mut entry, &files, own))
             .and_then(|()| {
                 let mode = self.kernel_mode(entry.mode);
                 self.kernel.commit(slot, number, plan.flags, mode)
@@ -183,16 +194,16 @@ impl Node {
             self.plans.remove(&number);
             return Err(error.into());
         }
-        self.after_commit(id, slot, number, plan, entry, identities)
+        self.after_commit(id, slot, number, plan, entry, files)
     }
 
-    /// Binds and claims the executables of an artifact; those of a unit only stay write-protected, as they
-    /// are since their examination, and others run them freely.
+    /// Binds and claims the executables of an artifact, and pins its code. Executables of a unit only stay
+    /// write-protected, as they are since their examination, and others run them freely.
     fn bind_all(
         &self,
         slot: u32,
         entry: &mut Entry,
-        identities: &BTreeMap<String, Identity>,
+        files: &Bound,
         own: &BTreeSet<String>,
     ) -> Result<(), enforcer::Error> {
         let is_free = |held: u32| match self.holders.get(&held) {
@@ -200,11 +211,9 @@ impl Node {
             Some(holder) => own.contains(holder) || !self.live.contains_key(holder),
             None => false,
         };
-        if entry.effective.unit.is_some() {
-            return Ok(());
-        }
-        for executable in &entry.effective.executables {
-            let Some(identity) = identities.get(&executable.path) else {
+        let everywhere = entry.effective.unit.is_none();
+        for executable in entry.effective.executables.iter().filter(|_| everywhere) {
+            let Some(identity) = files.executables.get(&executable.path) else {
                 // not what was admitted: claimed, so that nothing runs there
                 let dev = device_of(&executable.path);
                 entry.claims.insert((dev, executable.path.clone()));
@@ -213,8 +222,15 @@ impl Node {
             };
             entry.claims.insert((identity.dev, executable.path.clone()));
             self.kernel.claim(identity.dev, &executable.path, slot)?;
-            self.kernel
-                .bind_in_place_of(is_free, identity, slot, executable.script)?;
+            self.kernel.bind_in_place_of(
+                is_free,
+                identity,
+                slot,
+                (executable.script, &executable.measured),
+            )?;
+        }
+        for identity in files.code.values() {
+            self.kernel.pin(identity, slot)?;
         }
         Ok(())
     }
@@ -227,7 +243,7 @@ impl Node {
         number: enforcer::PlanNumber,
         plan: Plan,
         entry: Entry,
-        identities: BTreeMap<String, Identity>,
+        files: Bound,
     ) -> Result<(), Error> {
         let old_claims = self
             .registry
@@ -246,7 +262,8 @@ impl Node {
             single_endpoints: plan.endpoints.len() as u64,
             shared_rules: plan.shared_rules(),
             endpoint_ranges: plan.ranges.len() as u64,
-            identities,
+            identities: files.executables,
+            code: files.code,
             verified: false,
         };
         // the kernel knows a running script by its interpreter only: adoption cannot see it
@@ -275,31 +292,59 @@ impl Node {
             .unwrap_or_default()
     }
 
+    /// The file at a path, kept from changing from now on, if it has the content that was admitted.
+    fn still_there(
+        &mut self,
+        id: &str,
+        path: &String,
+        (sha256, measured): (&String, &BTreeSet<String>),
+        named: NamedAs,
+    ) -> Option<Identity> {
+        let is_measured = !measured.is_empty();
+        let contents: BTreeSet<&String> = measured.iter().chain([sha256]).collect();
+        let examined = self.examine(id, std::slice::from_ref(path), named);
+        let own = BTreeSet::from([id.to_owned()]);
+        let facts = self.facts(&own, path, examined.get(path));
+        let same = facts.problem.is_none()
+            && (!facts.written || is_measured)
+            && facts
+                .found
+                .is_some_and(|found| contents.contains(&found.sha256));
+        match examined.get(path) {
+            Some(entry) if same => Some(entry.identity),
+            _ => {
+                self.release(&examined);
+                None
+            }
+        }
+    }
+
     /// After a start: the last admitted version, if its executables are still what they were. Where
-    /// they are not, the claim stays and nothing runs.
+    /// they are not, the claim stays and nothing runs. Pinned code that is another now is not mapped.
     pub(super) fn resume_admitted(&mut self, id: &str, entry: &Entry) -> Result<(), Error> {
         let slot = self.slot(id)?;
         let (state, _, old_number) = self.kernel.state(slot)?;
         let old_plan = entry.plan().ok();
-        let mut identities = BTreeMap::new();
+        let mut files = Bound::default();
         for bound in &entry.effective.executables {
-            let paths = [bound.path.clone()];
-            let examined = self.examine(id, &paths, entry.effective.unit.is_some());
-            let own = BTreeSet::from([id.to_owned()]);
-            let facts = self.facts(&own, &bound.path, examined.get(&bound.path));
-            let same = facts.problem.is_none()
-                && facts
-                    .found
-                    .is_some_and(|found| found.sha256 == bound.sha256);
-            match examined.get(&bound.path) {
-                Some(entry) if same => {
-                    identities.insert(bound.path.clone(), entry.identity);
-                }
-                _ => self.release(&examined),
+            let (path, contents) = (&bound.path, (&bound.sha256, &bound.measured));
+            let named = NamedAs::executable_of(entry.effective.unit.is_some());
+            if let Some(identity) = self.still_there(id, path, contents, named) {
+                files.executables.insert(path.clone(), identity);
+            }
+        }
+        for (path, sha256) in entry.effective.code() {
+            let contents = (sha256, &BTreeSet::new());
+            if let Some(identity) = self.still_there(id, path, contents, NamedAs::Code) {
+                files.code.insert(path.clone(), identity);
             }
         }
         let own = BTreeSet::from([id.to_owned()]);
-        self.put_in_force(id, entry.clone(), identities, &own)?;
+        let entry = Entry {
+            code: files.keys_of_code(),
+            ..entry.clone()
+        };
+        self.put_in_force(id, entry, files, &own)?;
         if state == SlotState::Admitted
             && let Some(plan) = old_plan
         {
@@ -307,6 +352,21 @@ impl Node {
             self.retire_plan(id, old_number, plan);
         }
         Ok(())
+    }
+}
+
+/// The files of an artifact as the kernel is to know them, by path.
+#[derive(Default)]
+struct Bound {
+    executables: BTreeMap<String, Identity>,
+    code: BTreeMap<String, Identity>,
+}
+
+impl Bound {
+    fn keys_of_code(&self) -> BTreeMap<String, FileKey> {
+        let code = self.code.iter();
+        code.map(|(path, identity)| (path.clone(), identity.file_key()))
+            .collect()
     }
 }
 

@@ -92,6 +92,7 @@ impl Node {
                 path: PROGRAM.to_owned(),
                 sha256: String::new(),
                 script: false,
+                measured: BTreeSet::new(),
             }],
             unit: None,
             capabilities,

@@ -1,15 +1,44 @@
-//! What is found at the path of an executable, while nobody can write to it.
+//! What is found at the path of an executable or of a pinned file, while nobody can write to it; and what
+//! becomes of a file that an artifact has no more.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::admission::ExecutableFacts;
-use crate::enforcer::Identity;
+use crate::artifact::capability::{Capability, CapabilityName};
+use crate::artifact::draft::Claimed;
+use crate::enforcer::{self, Identity};
 use crate::error::chain;
 use crate::executable;
+use crate::plan::FileKey;
 
-use super::Node;
+use super::{Live, Node};
 
-/// An executable that is examined. Everything that is said of it comes from this one descriptor: its path
+/// As what an artifact names a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NamedAs {
+    Executable,
+    /// In the unit that the artifact holds for.
+    ExecutableInUnit,
+    Code,
+}
+
+impl NamedAs {
+    pub(super) fn executable_of(has_unit: bool) -> Self {
+        match has_unit {
+            true => Self::ExecutableInUnit,
+            false => Self::Executable,
+        }
+    }
+}
+
+/// What an artifact names, by path.
+#[derive(Default)]
+pub(super) struct Found {
+    pub(super) executables: BTreeMap<String, Examined>,
+    pub(super) code: BTreeMap<String, Examined>,
+}
+
+/// A file that is examined. Everything that is said of it comes from this one descriptor: its path
 /// may be another file by now.
 pub(super) struct Examined {
     pub(super) opened: executable::Opened,
@@ -18,23 +47,47 @@ pub(super) struct Examined {
     ours: bool,
     /// Why nobody can be kept from writing to it.
     problem: Option<String>,
+    /// Whether somebody could write to it when that began.
+    written: bool,
 }
 
 impl Node {
-    /// Blocks writes to the executables before they are hashed.
+    /// Blocks writes to all that an artifact names, before it is hashed.
+    pub(super) fn examine_all(&mut self, slot_name: &str, claimed: &Claimed) -> Found {
+        Found {
+            executables: self.examine(
+                slot_name,
+                &claimed.paths,
+                NamedAs::executable_of(claimed.unit.is_some()),
+            ),
+            code: self.examine(slot_name, &claimed.code, NamedAs::Code),
+        }
+    }
+
+    /// Whether an artifact may name a file at all: else nobody is kept from writing to it for its sake.
+    fn may_name(&self, path: &str, named: NamedAs) -> bool {
+        let ceiling = self.site.scope.ceiling(None, &self.site.profiles);
+        match named {
+            NamedAs::Executable => ceiling.allows_executable(path, false),
+            NamedAs::ExecutableInUnit => ceiling.allows_executable(path, true),
+            NamedAs::Code => {
+                let mut pinned = Capability::new(CapabilityName::CodeLoad);
+                pinned.files.insert(path.to_owned(), String::new());
+                ceiling.outside(&pinned).is_empty()
+            }
+        }
+    }
+
+    /// Blocks writes to files before they are hashed.
     pub(super) fn examine(
         &mut self,
         slot_name: &str,
         paths: &[String],
-        has_unit: bool,
+        named: NamedAs,
     ) -> BTreeMap<String, Examined> {
         let mut examined = BTreeMap::new();
         for path in paths {
-            let allowed = self
-                .site
-                .scope
-                .ceiling(None, &self.site.profiles)
-                .allows_executable(path, has_unit);
+            let allowed = self.may_name(path, named);
             let Ok(Some(opened)) = executable::open(path) else {
                 continue;
             };
@@ -55,39 +108,80 @@ impl Node {
             let ours = blocked.unwrap_or(false);
             // nobody becomes a writer from now on; one that was before could change what is read by now, and
             // be gone before it is looked for again
-            if problem.is_none() && regular {
-                problem = self.written(&opened);
-            }
+            let written = problem.is_none() && regular && self.is_written(&opened, &mut problem);
             let entry = Examined {
                 opened,
                 identity,
                 ours,
                 problem,
+                written,
             };
             examined.insert(path.clone(), entry);
         }
         examined
     }
 
-    /// Why a file may change while it is read, if it may.
-    fn written(&self, opened: &executable::Opened) -> Option<String> {
+    /// Whether a file may change while it is read; why that cannot be told.
+    fn is_written(&self, opened: &executable::Opened, problem: &mut Option<String>) -> bool {
         match self.kernel.identify(&opened.file) {
-            Ok((now, _)) if now.writers > 0 => {
-                Some("some process has it open for writing".to_owned())
+            Ok((now, _)) => now.writers > 0,
+            Err(error) => {
+                *problem = Some(chain(&error));
+                false
             }
-            Ok(_) => None,
-            Err(error) => Some(chain(&error)),
         }
     }
 
-    /// Ends the examination of what was not bound in the meantime.
+    /// Ends the examination of what was not bound or pinned in the meantime.
+    pub(super) fn release_all(&mut self, found: &Found) {
+        self.release(&found.executables);
+        self.release(&found.code);
+    }
+
     pub(super) fn release(&mut self, examined: &BTreeMap<String, Examined>) {
         for entry in examined.values().filter(|entry| entry.ours) {
-            if self.owner(&entry.identity).is_none() {
-                // what cannot be taken back stays write-protected, which is the safe side
-                let _ = self.kernel.unbind(&entry.identity);
-            }
+            // what cannot be taken back stays write-protected, which is the safe side
+            let _ = self.let_executable_go(&entry.identity);
         }
+    }
+
+    /// A file that was an executable: it may be another's by now, and others may pin it.
+    pub(super) fn let_executable_go(&self, identity: &Identity) -> Result<(), enforcer::Error> {
+        if self.owner(identity).is_some() {
+            return Ok(());
+        }
+        match self.pinner(identity) {
+            Some(slot) => self.kernel.pin_only(identity, slot),
+            None => self.kernel.unbind(identity),
+        }
+    }
+
+    /// A file that an artifact pins no more: others may, and it may be somebody's executable.
+    pub(super) fn let_code_go(&self, identity: &Identity) -> Result<(), enforcer::Error> {
+        match self.pinner(identity) {
+            Some(slot) => self.kernel.pin(identity, slot),
+            None => self.kernel.unpin(identity),
+        }
+    }
+
+    /// After a start: ends what the kernel still pins for nobody, because it was replaced while no daemon ran.
+    pub(super) fn let_strange_code_go(&self) -> Result<(), enforcer::Error> {
+        for identity in self.kernel.pins()? {
+            self.let_code_go(&identity)?;
+        }
+        Ok(())
+    }
+
+    /// The slot of an artifact in force that pins a file.
+    fn pinner(&self, identity: &Identity) -> Option<u32> {
+        let same = |own: &Identity| key(own) == key(identity);
+        // what runs as a unit's own is nobody's program elsewhere, but nobody writes to it
+        let in_unit =
+            |id: &str, live: &Live| self.has_unit(id) && live.identities.values().any(same);
+        self.live
+            .iter()
+            .find(|(id, live)| live.code.values().any(same) || in_unit(id, live))
+            .map(|(_, live)| live.slot)
     }
 
     /// What is found at a path now, with the writers that the kernel counts. `own` are the ids to which the
@@ -107,7 +201,7 @@ impl Node {
             Err(error) => (None, Some(format!("it cannot be read: {error}"))),
         };
         // after the reading: nobody may have written meanwhile, and it must still be there
-        problem = problem.or_else(|| self.written(&examined.opened));
+        let written = examined.written || self.is_written(&examined.opened, &mut problem);
         match self.kernel.identify(&examined.opened.file) {
             Ok((_, Some(seen))) if seen == path => {}
             // a path through a symlink has its own word in the gate
@@ -124,6 +218,7 @@ impl Node {
                 .owner(&examined.identity)
                 .filter(|id| !own.contains(*id) && !self.has_unit(id))
                 .map(str::to_owned),
+            written,
         }
     }
 
@@ -164,6 +259,6 @@ impl Node {
 }
 
 /// What makes two identities the same file.
-pub(super) fn key(identity: &Identity) -> (u64, u32, u32) {
-    (identity.ino, identity.dev, identity.generation)
+pub(super) fn key(identity: &Identity) -> FileKey {
+    identity.file_key()
 }

@@ -8,6 +8,7 @@ mod claim;
 mod cut;
 mod examine;
 mod guard;
+mod managed;
 mod observe;
 mod reconcile;
 mod release;
@@ -24,7 +25,7 @@ use crate::audit::{self, Audit, Limits, Settings, Uses};
 use crate::bpf::sys;
 use crate::config::{self, Config, Mode, Paths};
 use crate::control::{Call, Standing, Verdict};
-use crate::enforcer::{self, Identity, Kernel, PlanNumber, SlotState};
+use crate::enforcer::{self, Identity, Kernel, OUTSIDE, PlanNumber, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::plan;
@@ -58,6 +59,7 @@ pub struct Node {
     enforcing: bool,
     /// By file name: the verdict on every artifact file that is there now.
     files: BTreeMap<String, FileVerdict>,
+    managed: Option<managed::Managed>,
     /// By id: what the kernel holds for admitted artifacts.
     live: BTreeMap<String, Live>,
     /// Who has a slot: an id, or `file:NAME` for what was never admitted.
@@ -105,6 +107,8 @@ struct FileVerdict {
     inputs: String,
     /// Executables that it names.
     executables: BTreeSet<String>,
+    /// Files that it pins.
+    code: BTreeSet<String>,
     /// Executables that do not run for its sake, while it is not admitted.
     claimable: BTreeSet<String>,
     /// The claims that it holds of these; another may have been first.
@@ -128,6 +132,8 @@ struct Live {
     shared_rules: u64,
     endpoint_ranges: u64,
     identities: BTreeMap<String, Identity>,
+    /// Pinned files by path.
+    code: BTreeMap<String, Identity>,
     /// Whether the last read-back equalled the plan.
     verified: bool,
 }
@@ -231,6 +237,7 @@ impl Node {
             config_problem: None,
             enforcing,
             files: BTreeMap::new(),
+            managed: None,
             live: BTreeMap::new(),
             holders: BTreeMap::new(),
             slots: BTreeMap::new(),
@@ -267,9 +274,12 @@ impl Node {
                 .fact("mode", if enforcing { "enforce" } else { "audit" }),
         );
         for (slot, (name, lost_told)) in node.kernel.holders()? {
+            node.lost_told.insert(slot, lost_told);
+            if slot == OUTSIDE {
+                continue;
+            }
             node.slots.insert(name.clone(), slot);
             node.holders.insert(slot, name);
-            node.lost_told.insert(slot, lost_told);
             // a daemon that was killed had only given it out
             if node.kernel.state(slot)?.0 == SlotState::Unknown {
                 node.kernel.close(slot, SlotState::Refused)?;
@@ -277,6 +287,7 @@ impl Node {
         }
         node.resume();
         node.settle_cut();
+        node.manage()?;
         node.bind_canary()?;
         node.guard()?;
         Ok(node)
@@ -523,10 +534,11 @@ impl Node {
         self.kernel.ring_fd()
     }
 
-    /// Directories of executables that the verdicts depend on, with the names in them.
+    /// Directories of executables and pinned files that the verdicts depend on, with the names in them.
     pub fn executables(&self) -> BTreeMap<String, BTreeSet<String>> {
         let mut directories: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-        for path in self.files.values().flat_map(|file| &file.executables) {
+        let files = self.files.values();
+        for path in files.flat_map(|file| file.executables.iter().chain(&file.code)) {
             if let Some((directory, name)) = path.rsplit_once('/') {
                 let directory = if directory.is_empty() { "/" } else { directory };
                 directories

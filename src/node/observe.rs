@@ -7,7 +7,7 @@ use crate::artifact::capability::CapabilityName;
 use crate::bpf::sys;
 use crate::config::{Config, Mode, Paths};
 use crate::control::Standing;
-use crate::enforcer::{self, CUT_PROGRAMS, DATAGRAM_PROGRAMS, SlotState, Uses};
+use crate::enforcer::{self, CUT_PROGRAMS, DATAGRAM_PROGRAMS, MEASURE_PROGRAM, SlotState, Uses};
 use crate::error::chain;
 use crate::event::{Code, Detail, Event, Outcome};
 use crate::plan::Plan;
@@ -26,14 +26,12 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 13] = [
+const UNMEDIATED: [&str; 11] = [
     "access",
     "after-revocation",
     "executable-stack",
     "guard",
     "inherited-descriptors",
-    "ld.so-as-program",
-    "managed-paths",
     "page-zero",
     "posix-mq-unlink",
     "securebits",
@@ -69,6 +67,7 @@ pub fn without_kernel(
         replaced: BTreeSet::new(),
         not_taken: Vec::new(),
         unparsable: BTreeSet::new(),
+        managed_match: true,
         parse_ok: true,
         path_rules: 0,
         network_rules: 0,
@@ -112,8 +111,9 @@ impl Node {
             }
         }
         if self.unread.is_empty() {
+            self.read_managed_back();
             self.count_shared_rules();
-            self.settle_datagrams();
+            self.settle_on_demand();
             self.keep_guard();
             self.adopt();
             self.settle_cut();
@@ -175,6 +175,19 @@ impl Node {
         }
         if !self.holds_unit(id)? {
             return Ok(None);
+        }
+        for executable in &entry.effective.executables {
+            if let Some(identity) = live.identities.get(&executable.path)
+                && !self.kernel.is_measured(identity, &executable.measured)?
+            {
+                return Ok(None);
+            }
+        }
+        for (path, _) in entry.effective.code() {
+            match live.code.get(path) {
+                Some(identity) if self.kernel.is_pinned(identity)? => {}
+                _ => return Ok(None),
+            }
         }
         for (dev, path) in &entry.claims {
             if !self.kernel.is_claimed(*dev, path, live.slot)? {
@@ -255,6 +268,13 @@ impl Node {
             // a store into mapped memory, which fails for slots beyond the last only
             let _ = self.end_rights(slot);
         }
+        if let Err(error) = self.only_audit_managed() {
+            self.record(
+                Event::new(Code::ModeChanged, Outcome::Noted)
+                    .detail("failed")
+                    .message(chain(&error)),
+            );
+        }
         let ids: Vec<_> = self.live.keys().cloned().collect();
         for id in ids {
             if let Some(live) = self.live.get(&id)
@@ -309,6 +329,7 @@ impl Node {
                 .cloned()
                 .collect(),
             unparsable: self.unparsable(),
+            managed_match: self.managed_match(),
             parse_ok: self.files.values().all(|file| file.parsable),
             path_rules: self.live.values().map(|live| live.path_rules).sum(),
             network_rules: self
@@ -349,6 +370,7 @@ impl Node {
             .live
             .values()
             .any(|live| u32::from(live.flags) & sys::PLAN_UDP != 0);
+        let measured = self.measured_ids().next().is_some();
         self.kernel
             .attached()
             .into_iter()
@@ -356,6 +378,7 @@ impl Node {
                 let needed = match name.as_str() {
                     name if DATAGRAM_PROGRAMS.contains(&name) => udp,
                     name if CUT_PROGRAMS.contains(&name) => self.cut.tasks > 0,
+                    MEASURE_PROGRAM => measured,
                     _ => true,
                 };
                 let expected = needed && !absent.contains(&name);
@@ -367,6 +390,18 @@ impl Node {
                 (name, Hook { attached, expected })
             })
             .collect()
+    }
+
+    /// The artifacts in force of which the kernel compares an executable at each exec.
+    fn measured_ids(&self) -> impl Iterator<Item = &String> {
+        let entries = self.registry.artifacts.iter();
+        entries
+            .filter(|(_, entry)| !entry.revoked)
+            .filter(|(_, entry)| {
+                let mut executables = entry.effective.executables.iter();
+                executables.any(|one| !one.measured.is_empty())
+            })
+            .map(|(id, _)| id)
     }
 
     fn artifact_facts(&self) -> Vec<ArtifactFacts> {
@@ -396,7 +431,7 @@ impl Node {
                         .map(|capability| capability.capability.name)
                         .collect(),
                     udp: flags & sys::PLAN_UDP != 0,
-                    measured: false,
+                    measured: self.measured_ids().any(|own| own == id),
                 }
             })
             .collect();
@@ -466,9 +501,10 @@ impl Node {
     }
 }
 
-/// Whether a detail word is about what lies at a program's path.
+/// Whether a detail word is about what lies at the path of a program or of a pinned file.
 fn is_of_program(detail: &str) -> bool {
     detail == Detail::Waiting.as_str()
+        || detail.starts_with("code-")
         || (detail.starts_with("executable-") && detail != Detail::ExecutableOutOfScope.as_str())
 }
 

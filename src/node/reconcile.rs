@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::admission::{self, ExecutableFacts, Options, Part};
+use crate::admission::{self, Options, Part};
 use crate::artifact::digest::sha256_hex;
 use crate::artifact::draft::Claimed;
 use crate::control::{Standing, Verdict};
@@ -12,12 +12,12 @@ use crate::event::{Code, Event, Outcome};
 use crate::policies::{Policies, PolicyFile};
 use crate::site::Site;
 
-use super::examine::{Examined, key};
+use super::examine::{Examined, Found, key};
 use super::{FileVerdict, Node};
 
 impl Node {
     /// Reads the policies directories and brings the kernel in line with them. `touched` limits the work
-    /// to files of these names and to executables of these paths; None means everything.
+    /// to files of these names and to executables and pinned files of these paths; None means everything.
     pub fn reconcile(&mut self, touched: Option<&BTreeSet<String>>) {
         let wanted = touched.map(|touched| self.concerned(touched));
         let mut policies = Policies::read(&self.paths, wanted.as_ref());
@@ -126,11 +126,13 @@ impl Node {
         self.reconcile(None);
     }
 
-    /// The files that a change is about: touched themselves, or by an executable of theirs.
+    /// The files that a change is about: touched themselves, or by a file that they name.
     fn concerned(&self, touched: &BTreeSet<String>) -> BTreeSet<String> {
         self.files
             .iter()
-            .filter(|(_, file)| !file.executables.is_disjoint(touched))
+            .filter(|(_, file)| {
+                !file.executables.is_disjoint(touched) || !file.code.is_disjoint(touched)
+            })
             .map(|(name, _)| name.clone())
             .chain(touched.iter().cloned())
             .collect()
@@ -170,13 +172,16 @@ impl Node {
             return false;
         }
         let slot_name = claimed.id.clone().unwrap_or_else(|| format!("file:{name}"));
-        let examined = self.examine(&slot_name, &claimed.paths, claimed.unit.is_some());
+        let found = self.examine_all(&slot_name, &claimed);
         let own = self.making_way(&slot_name, name, vanished);
-        let facts = claimed
-            .paths
-            .iter()
-            .map(|path| self.facts(&own, path, examined.get(path)))
-            .collect();
+        let facts = |paths: &[String], found: &BTreeMap<String, Examined>| {
+            let facts = paths.iter();
+            facts
+                .map(|path| self.facts(&own, path, found.get(path)))
+                .collect()
+        };
+        let executables = facts(&claimed.paths, &found.executables);
+        let code = facts(&claimed.code, &found.code);
         let mut inputs = admission::Inputs {
             name: name.to_owned(),
             document: document.clone(),
@@ -185,14 +190,15 @@ impl Node {
             site_grants: file.site_grants.clone(),
             profiles: self.site.profiles.clone(),
             scope: self.site.scope.clone(),
-            executables: facts,
+            executables,
+            code,
             node: self.gate_node(),
             admitted: self.rivals(name, &claimed, vanished),
             options: Options::default(),
         };
         let parts = inputs.parts();
-        if self.is_unchanged(name, &fingerprint(&parts), &inputs.executables, &examined) {
-            self.release(&examined);
+        if self.is_unchanged(name, &fingerprint(&parts), &claimed, &found) {
+            self.release_all(&found);
             return false;
         }
         self.inputs.take(parts.into_values());
@@ -206,8 +212,8 @@ impl Node {
         for event in events {
             self.record(event);
         }
-        let verdict = self.carry_out(&inputs, &decision, &own, &examined);
-        self.release(&examined);
+        let verdict = self.carry_out(&inputs, &decision, &own, &found);
+        self.release_all(&found);
         for event in admitted {
             if verdict.standing == Standing::Admitted {
                 self.record(event);
@@ -231,6 +237,7 @@ impl Node {
                 verdict,
                 inputs: fingerprint(&inputs.parts()),
                 executables: claimed.paths.into_iter().collect(),
+                code: claimed.code.into_iter().collect(),
                 claimable,
                 claims,
                 unit: match verdict_standing {
@@ -262,6 +269,7 @@ impl Node {
             },
             inputs: String::new(),
             executables: claimed.paths.into_iter().collect(),
+            code: claimed.code.into_iter().collect(),
             claimable: BTreeSet::new(),
             claims: BTreeSet::new(),
             unit: None,
@@ -270,13 +278,13 @@ impl Node {
         self.files.insert(name.to_owned(), file);
     }
 
-    /// The same inputs as last time, and the executables are still the files that are bound.
+    /// The same inputs as last time, and what it names are still the files that are bound and pinned.
     fn is_unchanged(
         &self,
         name: &str,
         fingerprint: &str,
-        facts: &[ExecutableFacts],
-        examined: &BTreeMap<String, Examined>,
+        claimed: &Claimed,
+        found: &Found,
     ) -> bool {
         let Some(before) = self.files.get(name) else {
             return false;
@@ -287,13 +295,22 @@ impl Node {
         if before.verdict.standing != Standing::Admitted {
             return self.moved(&before.claims).is_empty();
         }
-        let Some(live) = before.verdict.id.as_ref().and_then(|id| self.live.get(id)) else {
+        let Some(id) = &before.verdict.id else {
             return false;
         };
-        facts.iter().all(|fact| {
-            let bound = live.identities.get(&fact.path).map(key);
-            bound.is_some() && bound == examined.get(&fact.path).map(|e| key(&e.identity))
-        })
+        let (Some(live), Some(entry)) = (self.live.get(id), self.registry.artifacts.get(id)) else {
+            return false;
+        };
+        let bound = claimed.paths.iter().all(|path| {
+            let bound = live.identities.get(path).map(key);
+            bound.is_some() && bound == found.executables.get(path).map(|e| key(&e.identity))
+        });
+        // what was narrowed away is not pinned
+        let pinned = entry.effective.code().all(|(path, _)| {
+            let pinned = live.code.get(path).map(key);
+            pinned.is_some() && pinned == found.code.get(path).map(|e| key(&e.identity))
+        });
+        bound && pinned
     }
 
     /// A file that was there is not any more, and it had no artifact in force.

@@ -67,7 +67,7 @@ impl Node {
         for executable in &entry.effective.executables {
             self.unrecognised.remove(&executable.path);
         }
-        self.settle_datagrams();
+        self.settle_on_demand();
         match let_go {
             Ok(()) => Response::Done {
                 message: format!(

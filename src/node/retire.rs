@@ -24,10 +24,12 @@ impl Node {
     /// Lets a plan of an artifact go, and files that no artifact has any more.
     pub(super) fn retire(&mut self, id: &str, old: &Live, plan: Plan) {
         self.retire_plan(id, old.number, plan);
+        // what cannot be let go stays write-protected, which is the safe side
         for identity in old.identities.values() {
-            if self.owner(identity).is_none() {
-                let _ = self.kernel.unbind(identity);
-            }
+            let _ = self.let_executable_go(identity);
+        }
+        for identity in old.code.values() {
+            let _ = self.let_code_go(identity);
         }
     }
 

@@ -45,7 +45,7 @@ impl Node {
             }
         }
         if let Some(live) = self.live.remove(id) {
-            // the files stay bound, so they are not retired with the plan
+            // the executables stay bound, so they are not retired with the plan
             let live = super::Live {
                 identities: std::collections::BTreeMap::new(),
                 ..live
@@ -76,7 +76,7 @@ impl Node {
         self.settle_cut();
         // one that is just being started may not be among them yet
         self.look_again();
-        self.settle_datagrams();
+        self.settle_on_demand();
     }
 
     /// After a start: what was revoked is refused again before anything else happens.
@@ -125,6 +125,13 @@ impl Node {
             .filter(|(_, name)| !known(name))
             .map(|(slot, name)| (*slot, name.clone()))
             .collect();
+        if let Err(error) = self.let_strange_code_go() {
+            self.record(
+                Event::new(Code::Revoked, Outcome::Noted)
+                    .detail("failed")
+                    .message(chain(&error)),
+            );
+        }
         for (slot, name) in strangers {
             match self.close_stranger(slot) {
                 Ok(false) => {}
@@ -166,7 +173,7 @@ impl Node {
     pub(super) fn unbind_slot(&self, slot: u32) -> Result<(), enforcer::Error> {
         for (identity, bound) in self.kernel.bindings()? {
             if bound == slot {
-                self.kernel.unbind(&identity)?;
+                self.let_executable_go(&identity)?;
             }
         }
         Ok(())
@@ -252,6 +259,7 @@ impl Node {
         }
         self.registry.artifacts.remove(id);
         self.settle_units();
+        self.settle_on_demand();
         Ok(())
     }
 
@@ -369,13 +377,19 @@ impl Node {
         !over.is_empty()
     }
 
-    pub(super) fn settle_datagrams(&mut self) {
-        if let Err(error) = self.kernel.settle_datagrams() {
-            self.record(
-                Event::new(Code::SinkChanged, Outcome::Noted)
-                    .detail("datagrams")
-                    .message(chain(&error)),
-            );
+    /// Attaches or lets go what is attached only while some artifact needs it.
+    pub(super) fn settle_on_demand(&mut self) {
+        for (word, settled) in [
+            ("datagrams", self.kernel.settle_datagrams()),
+            ("measuring", self.kernel.settle_measuring()),
+        ] {
+            if let Err(error) = settled {
+                self.record(
+                    Event::new(Code::SinkChanged, Outcome::Noted)
+                        .detail(word)
+                        .message(chain(&error)),
+                );
+            }
         }
     }
 }

@@ -7,10 +7,14 @@ use crate::artifact::kcap;
 use crate::artifact::socket::{SocketKind, UDP_SOCKET};
 use crate::audit::outside;
 use crate::bpf::sys;
+use crate::enforcer::OUTSIDE;
 use crate::error::chain;
 use crate::event::{Code, ErrorCode, Event, Outcome, Runtime};
 
 use super::{Node, canary, guard};
+
+/// Who has slot 0, in a form that no id has.
+const NOBODY: &str = "(outside)";
 
 /// How long a loss counts as recent.
 const LATELY: Duration = Duration::from_secs(3600);
@@ -42,7 +46,13 @@ impl Node {
 
     /// Compares the counters of all slots with what came through the ring.
     pub fn account_all(&mut self) {
-        for slot in self.holders.keys().copied().collect::<Vec<_>>() {
+        for slot in self
+            .holders
+            .keys()
+            .copied()
+            .chain([OUTSIDE])
+            .collect::<Vec<_>>()
+        {
             self.account(slot);
         }
     }
@@ -59,9 +69,11 @@ impl Node {
         let holder = self.holders.get(&slot).cloned();
         self.lose(holder.clone(), lost, "ring-full");
         self.lost_told.insert(slot, totals.lost);
-        let noted =
-            self.kernel
-                .note_holder(slot, holder.as_deref().unwrap_or_default(), totals.lost);
+        let name = match slot {
+            OUTSIDE => NOBODY,
+            _ => holder.as_deref().unwrap_or_default(),
+        };
+        let noted = self.kernel.note_holder(slot, name, totals.lost);
         if let Err(error) = noted {
             self.record(
                 Event::new(Code::EventsLost, Outcome::Noted)
@@ -117,6 +129,12 @@ impl Node {
             // no artifact was aimed at, but Cartouche itself
             (None, Some(holder)) if holder == guard::HOLDER => {}
             (None, Some(holder)) => event.artifact = Some(holder),
+            // nobody's: what is managed belongs to no artifact
+            (None, None) if record.slot == OUTSIDE => {
+                if let Some(runtime) = &mut event.runtime {
+                    runtime.rule = self.managed_by(&runtime.object);
+                }
+            }
             (None, None) => event = event.fact("slot", record.slot.to_string()),
         }
         self.record(event);
@@ -261,7 +279,7 @@ fn operation(operation: u16) -> &'static str {
 }
 
 /// The words of the kernel's reasons, in its order.
-const REASONS: [&str; 14] = [
+const REASONS: [&str; 16] = [
     "no-rule",
     "revoked",
     "unknown-slot",
@@ -276,6 +294,8 @@ const REASONS: [&str; 14] = [
     "script-path",
     "no-artifact",
     "guarded",
+    "managed",
+    "by-loader",
 ];
 
 fn reason(reason: u8) -> &'static str {

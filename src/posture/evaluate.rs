@@ -17,6 +17,9 @@ pub const REPORT_LIFETIME: u64 = 150;
 /// The hooks that tell programs apart.
 const IDENTITY: &[&str] = &["bprm_creds_for_exec", "bprm_committing_creds", "task_alloc"];
 
+/// Compares the content of measured executables.
+const MEASURE: &[&str] = &["measure"];
+
 /// The hooks that decide about loaded code.
 const RUNTIME_DEPS: &[&str] = &["mmap_file", "file_mprotect"];
 
@@ -43,6 +46,7 @@ pub(super) const ALL_NEEDED: &[&str] = &[
     "bprm_creds_for_exec",
     "bprm_committing_creds",
     "bprm_check_security",
+    "measure",
     "task_alloc",
     "mmap_file",
     "file_mprotect",
@@ -190,9 +194,9 @@ fn blockers(
             requirements.network_enforcement_required && !network_attached(observed),
         ),
         (
-            // This build has no helper that hashes at exec.
             Blocker::ExecIdentityUnavailable,
-            identity_missing || requirements.verified_exec_required,
+            identity_missing
+                || (requirements.verified_exec_required && !attached(observed, MEASURE)),
         ),
         (
             Blocker::ExecRuntimeDepsHookUnavailable,
@@ -432,7 +436,9 @@ mod tests {
             ("no task_alloc, no artifact", |o| { detach(o, "task_alloc"); without_artifacts(o) }, &[]),
             ("no task_alloc, required", |o| { detach(o, "task_alloc"); without_artifacts(o); o.require.exec_identity = true }, &[ExecIdentityUnavailable]),
             ("no task_alloc, waiting", |o| { detach(o, "task_alloc"); o.artifacts[0].standing = Standing::Waiting }, &[ExecIdentityUnavailable]),
-            ("measured", |o| o.artifacts[0].measured = true, &[ExecIdentityUnavailable]),
+            ("measured", |o| o.artifacts[0].measured = true, &[]),
+            ("measured, without IMA", |o| { o.artifacts[0].measured = true; detach(o, "measure") }, &[ExecIdentityUnavailable]),
+            ("without IMA", |o| detach(o, "measure"), &[]),
             ("no mmap_file", |o| detach(o, "mmap_file"), &[ExecRuntimeDepsHookUnavailable]),
             ("no file_mprotect", |o| detach(o, "file_mprotect"), &[ExecRuntimeDepsHookUnavailable]),
             ("no mmap_file, no code:load", |o| { detach(o, "mmap_file"); o.artifacts[0].capabilities.clear() }, &[]),

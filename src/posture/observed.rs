@@ -45,6 +45,8 @@ pub struct Observed {
     pub not_taken: Vec<String>,
     /// Names of files that could not be parsed and have no predecessor in force.
     pub unparsable: BTreeSet<String>,
+    /// Whether the kernel holds the managed paths as they are configured.
+    pub managed_match: bool,
     /// Whether every artifact file was parsed, those with a predecessor included.
     pub parse_ok: bool,
     /// Path rules that the kernel holds.
@@ -213,6 +215,7 @@ impl Observed {
             replaced: BTreeSet::new(),
             not_taken: Vec::new(),
             unparsable: BTreeSet::new(),
+            managed_match: true,
             parse_ok: true,
             path_rules: 3,
             network_rules: 2,

@@ -86,6 +86,13 @@ pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<
             );
         }
     }
+    if !observed.managed_match {
+        add(
+            ReasonCode::EnvelopeDrift,
+            "What the kernel holds of the managed paths is not what the configuration says"
+                .to_owned(),
+        );
+    }
     for id in &observed.failed_updates {
         add(
             ReasonCode::UpdateFailed,
@@ -179,6 +186,7 @@ mod tests {
             (|o| o.artifacts[0].mode = Mode::Audit, Degraded, ArtifactInAudit),
             (|o| o.artifacts[0].envelope_match = false, Degraded, EnvelopeDrift),
             (|o| { o.failed_updates.insert("exporter".into()); }, Degraded, UpdateFailed),
+            (|o| o.managed_match = false, Degraded, EnvelopeDrift),
             (|o| { o.replaced.insert("exporter".into()); }, Degraded, UpdateFailed),
             (|o| o.not_taken.push("The scope is not valid".into()), Degraded, UpdateFailed),
             (|o| { o.unparsable.insert("x.toml".into()); }, Degraded, FileUnparsable),

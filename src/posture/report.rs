@@ -52,9 +52,10 @@ impl Blocker {
             Self::NetworkHookUnavailable => {
                 "it takes cgroup2 at /sys/fs/cgroup and Linux 6.1 or later"
             }
-            Self::ExecIdentityUnavailable | Self::ExecRuntimeDepsHookUnavailable => {
-                "it takes Linux 6.1 or later with BPF LSM"
+            Self::ExecIdentityUnavailable => {
+                "it takes Linux 6.1 or later with BPF LSM, and IMA where a program is measured"
             }
+            Self::ExecRuntimeDepsHookUnavailable => "it takes Linux 6.1 or later with BPF LSM",
             Self::ImaAppraisalUnavailable => {
                 "boot with ima_appraise=enforce, or do not require it in cartouche.toml"
             }

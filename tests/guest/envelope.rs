@@ -46,6 +46,7 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
             path: executable.to_owned(),
             sha256: String::new(),
             script: false,
+            measured: BTreeSet::new(),
         }],
         capabilities: capabilities.collect(),
         unit: None,
@@ -60,9 +61,16 @@ pub fn plan_of(executable: &str, capabilities: &str) -> Plan {
 
 /// Capabilities as they stand in an artifact, from a short form of one a line:
 /// `fs:read /a/** /b except /a/c`, `net:connect tcp://*:80`, `code:generate`, `profile:base`,
-/// `process:exec /x transition artifact`.
+/// `process:exec /x transition artifact`, `code:load pinned /a.so`.
 pub fn toml(envelope: &str) -> String {
     envelope.lines().map(capability).collect()
+}
+
+/// The paths that an envelope in that form pins.
+pub fn pinned(envelope: &str) -> impl Iterator<Item = &str> {
+    let lines = envelope.lines();
+    let lines = lines.filter_map(|line| line.trim().strip_prefix("code:load pinned "));
+    lines.flat_map(str::split_whitespace)
 }
 
 fn capability(line: &str) -> String {
@@ -75,6 +83,10 @@ fn capability(line: &str) -> String {
     let (items, transition) = match items.as_slice() {
         [items @ .., "transition", whose] => (items, Some(*whose)),
         items => (items, None),
+    };
+    let (items, pinned) = match items {
+        ["pinned", items @ ..] => (&[][..], items),
+        items => (items, &[][..]),
     };
     let (items, except) = match items.iter().position(|word| *word == "except") {
         Some(at) => (&items[..at], &items[at + 1..]),
@@ -91,6 +103,11 @@ fn capability(line: &str) -> String {
             _ => "paths",
         };
         text += &format!("{key} = {}\n", list(items));
+    }
+    // what has the content is the test's own matter
+    let hash = "0".repeat(64);
+    for path in pinned {
+        text += &format!("[[envelope.capability.file]]\npath = \"{path}\"\nsha256 = \"{hash}\"\n");
     }
     if let Some(whose) = transition {
         text += &format!("transition = \"{whose}\"\n");

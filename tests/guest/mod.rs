@@ -178,7 +178,7 @@ impl Guest {
     }
 
     /// What was refused on behalf of a slot since the last question.
-    pub fn records_of(&self, slot: u32) -> Vec<Denial> {
+    pub fn denials_of(&self, slot: u32) -> Vec<Denial> {
         self.take_records(slot).iter().map(Denial::from).collect()
     }
 

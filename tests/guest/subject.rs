@@ -1,14 +1,15 @@
 //! A copy of the test program that is bound to a slot and a plan, and what the kernel says about it.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::ops::Deref;
 
 use cartouche::bpf::sys;
-use cartouche::enforcer::{Identity, Mode, SlotState, Totals};
-use cartouche::plan::Plan;
+use cartouche::enforcer::{Identity, Kernel, MEASURE_PROGRAM, Mode, SlotState, Totals};
+use cartouche::plan::{FileKey, Plan};
 
-use super::envelope::{plan_of, toml};
+use super::envelope::{pinned, plan_of, toml};
 use super::{Guest, Program, ROOM};
 
 /// Bound until it is dropped; its slot is revoked then.
@@ -19,6 +20,8 @@ pub struct Subject<'g> {
     pub identity: Identity,
     /// What is in force, and its number.
     plan: RefCell<(u32, Plan)>,
+    /// The files that its first envelope pins.
+    pins: Pins,
     /// What the kernel had counted for the slot before: counters outlive a test binary.
     before: Totals,
 }
@@ -54,8 +57,10 @@ impl<'g> Subject<'g> {
     fn bind(guest: &'g Guest, program: Program, envelope: &str, mode: Mode, script: bool) -> Self {
         let slot = guest.slot();
         let number = guest.number();
-        let plan = plan_of(&program.path, &toml(envelope));
+        let pins = Pins::of(guest, envelope);
+        let plan = plan_of(&program.path, &toml(envelope)).pin(&pins.keys());
         let kernel = guest.kernel.borrow();
+        pins.take(&kernel, slot);
         let file = File::open(&program.path).unwrap();
         let (identity, path) = kernel.identify(&file).unwrap();
         assert_eq!(path.as_deref(), Some(program.path.as_str()));
@@ -73,6 +78,7 @@ impl<'g> Subject<'g> {
             slot,
             identity,
             plan: RefCell::new((number, plan)),
+            pins,
             before,
         }
     }
@@ -88,6 +94,19 @@ impl<'g> Subject<'g> {
         kernel
             .claim(self.identity.dev, &self.path, self.slot)
             .unwrap();
+    }
+
+    /// From now on it runs only with a content of one of these hashes; none: whatever it is.
+    pub fn measures(&self, hashes: &BTreeSet<String>) {
+        let kernel = self.guest.kernel.borrow();
+        let how = (false, hashes);
+        kernel
+            .bind_in_place_of(|_| false, &self.identity, self.slot, how)
+            .unwrap();
+        assert!(kernel.is_measured(&self.identity, hashes).unwrap());
+        kernel.settle_measuring().unwrap();
+        let attached = kernel.attached();
+        assert_eq!(attached[MEASURE_PROGRAM], !hashes.is_empty());
     }
 
     pub fn unclaims(&self) {
@@ -153,6 +172,38 @@ impl<'g> Subject<'g> {
     }
 }
 
+/// Files that an envelope pins, by path.
+struct Pins(BTreeMap<String, Identity>);
+
+impl Pins {
+    fn of(guest: &Guest, envelope: &str) -> Self {
+        let kernel = guest.kernel.borrow();
+        let identity = |path: &str| {
+            let file = File::open(path).unwrap();
+            (path.to_owned(), kernel.identify(&file).unwrap().0)
+        };
+        Self(pinned(envelope).map(identity).collect())
+    }
+
+    fn keys(&self) -> BTreeMap<String, FileKey> {
+        let pins = self.0.iter();
+        pins.map(|(path, identity)| (path.clone(), identity.file_key()))
+            .collect()
+    }
+
+    fn take(&self, kernel: &Kernel, slot: u32) {
+        for identity in self.0.values() {
+            kernel.pin(identity, slot).unwrap();
+        }
+    }
+
+    fn let_go(&self, kernel: &Kernel) {
+        for identity in self.0.values() {
+            let _ = kernel.unpin(identity);
+        }
+    }
+}
+
 fn id_of(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path)
 }
@@ -163,6 +214,7 @@ impl Drop for Subject<'_> {
         let _ = kernel.close(self.slot, SlotState::Revoked);
         let _ = kernel.unclaim(self.identity.dev, &self.path, self.slot);
         let _ = kernel.unbind(&self.identity);
+        self.pins.let_go(&kernel);
         let (number, plan) = &*self.plan.borrow();
         let _ = kernel.retire(*number, plan);
     }

@@ -30,6 +30,11 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         // the exec is decided, and does not come through before the path is there
         ["exec-held", path, program @ ..] => exec_held(path, program),
         ["exec-opened", program @ ..] => exec_opened(program),
+        // opened, and without a name when it is run
+        ["exec-deleted", program @ ..] => open(program[0], libc::O_PATH, 0).and_then(|fd| {
+            sys!(SYS_unlink, c(program[0]).as_ptr())?;
+            exec_descriptor(fd, program)
+        }),
         ["exec-memfd", program @ ..] => copy_of_self().and_then(|fd| exec_descriptor(fd, program)),
         ["map-exec", path] => map(path, libc::O_RDONLY, X, MAP_PRIVATE),
         ["map-read", path] => map(path, libc::O_RDONLY, PROT_READ, MAP_PRIVATE),
