@@ -23,7 +23,7 @@ use std::ffi::CString;
 use std::fmt;
 
 /// An act that runs longer than this many seconds hangs: the kernel ends the process.
-const PATIENCE: u32 = 60;
+const PATIENCE: u32 = 300;
 
 fn main() {
     unsafe { libc::alarm(PATIENCE) };
