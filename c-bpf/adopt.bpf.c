@@ -27,19 +27,19 @@ static __always_inline __u32 slot_by_running(struct task_struct *task)
 	exe = BPF_CORE_READ(task, mm, exe_file);
 	if (!exe)
 		return 0;
-	entry = subject_of((__u64)BPF_CORE_READ(exe, f_inode));
-	if (entry && !(entry->flags & SUBJECT_SCRIPT)) {
-		bearer.slot = entry->slot;
-		read_slot(&bearer);
-		if (in_force(&bearer))
-			return entry->slot;
-	}
 	slot = is_being_made(task) ? 0 : slot_by_unit(task);
 	if (slot) {
 		bearer.slot = slot;
 		read_slot(&bearer);
 		if (in_force(&bearer))
 			return slot;
+	}
+	entry = subject_of((__u64)BPF_CORE_READ(exe, f_inode));
+	if (entry && !(entry->flags & SUBJECT_SCRIPT)) {
+		bearer.slot = entry->slot;
+		read_slot(&bearer);
+		if (in_force(&bearer))
+			return entry->slot;
 	}
 	/* what a parent started before it became a subject by an exec of its own is none of it */
 	parent = bpf_task_storage_get(&labels, task->real_parent->group_leader, NULL, 0);

@@ -149,21 +149,19 @@ static __always_inline int refuse_name(const struct candidate *candidate, __u32 
 			   candidate->where.mount);
 }
 
-/* Where `cartouche run` has asked the daemon to lead this process; it leads there once. */
-static __always_inline __u32 take_invitation(void)
+/*
+ * Where `cartouche run` has asked the daemon to lead this process. It holds until a program runs:
+ * an execve that fails may be followed by another.
+ */
+static __always_inline __u32 invitation(void)
 {
 	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
 	struct label *label;
-	__u32 slot;
 
 	if (!leader->bpf_storage)
 		return 0;
 	label = bpf_task_storage_get(&labels, leader, NULL, 0);
-	if (!label)
-		return 0;
-	slot = label->invited;
-	label->invited = 0;
-	return slot;
+	return label ? label->invited : 0;
 }
 
 /*
@@ -236,9 +234,9 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 		candidate.key = (struct subject_key){};
 		return set_pending(bearer.slot, bearer.slot, &candidate.key) ? -EPERM : 0;
 	}
-	invited = take_invitation();
+	invited = invitation();
 	unit = invited;
-	if (!unit && !is_executor(place.dentry))
+	if (!unit && !is_manager_s(bpf_get_current_task_btf(), place.dentry))
 		unit = slot_by_unit(bpf_get_current_task_btf());
 	if (unit)
 		return start(bprm, unit, invited, &candidate, &bearer, &place) ? -EPERM : 0;

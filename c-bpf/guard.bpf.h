@@ -128,6 +128,16 @@ static __always_inline int guard_name(__u64 dentry, __u64 mount)
 	return refuse_guarded(0, dentry, mount);
 }
 
+/* Whether what happens to a mount, or to what it hangs in, happens in other namespaces too. */
+static __always_inline bool is_shared(__u64 vfsmount)
+{
+	struct mount *mount = (void *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
+
+	return (BPF_CORE_READ(mount, mnt.mnt_flags) |
+		BPF_CORE_READ(mount, mnt_parent, mnt.mnt_flags)) &
+	       MNT_SHARED;
+}
+
 /* A mount or unmount of what the pins lie in, where everybody sees it. */
 static __always_inline int guard_mount(__u64 dentry, __u64 mount)
 {
@@ -135,7 +145,8 @@ static __always_inline int guard_mount(__u64 dentry, __u64 mount)
 
 	if (!guard || BPF_CORE_READ((struct dentry *)dentry, d_sb, s_dev) != guard->pins_dev)
 		return 0;
-	if (BPF_CORE_READ(current_task(), nsproxy, mnt_ns, ns.inum) != guard->namespace ||
+	if ((BPF_CORE_READ(current_task(), nsproxy, mnt_ns, ns.inum) != guard->namespace &&
+	     !is_shared(mount)) ||
 	    is_keeper())
 		return 0;
 	return refuse_guarded(0, dentry, mount);

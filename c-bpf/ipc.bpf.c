@@ -111,11 +111,11 @@ int BPF_PROG(task_kill, struct task_struct *target, void *info, int signal)
 {
 	struct bearer bearer;
 
-	if (!subject(&bearer))
-		return guard_signal(target, signal) ? -EPERM : 0;
-	if (may_send_signals(&bearer, target))
-		return 0;
-	return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;
+	if (subject(&bearer) && !may_send_signals(&bearer, target) &&
+	    refuse_process(&bearer, OP_SIGNAL, target, false))
+		return -EPERM;
+	/* also of a subject in audit mode */
+	return guard_signal(target, signal) ? -EPERM : 0;
 }
 
 /* ptrace, process_vm_*, /proc/PID/{mem,maps,root,ns}, pidfd_getfd. */
@@ -124,13 +124,13 @@ int BPF_PROG(ptrace_access_check, struct task_struct *child, unsigned int mode)
 {
 	struct bearer bearer;
 
-	if (!subject(&bearer))
-		return (mode & PTRACE_MODE_ATTACH) && guard_process(child) ? -EPERM : 0;
 	/* what is read of one's own, such as /proc/PID/maps, is no tracing */
-	if (may_act_on(&bearer, child, OP_TRACE,
-		       !(mode & PTRACE_MODE_ATTACH) || (bearer.flags & PLAN_CODE_GENERATE)))
-		return 0;
-	return refuse_process(&bearer, OP_TRACE, child, mode & PTRACE_MODE_NOAUDIT) ? -EPERM : 0;
+	if (subject(&bearer) &&
+	    !may_act_on(&bearer, child, OP_TRACE,
+			!(mode & PTRACE_MODE_ATTACH) || (bearer.flags & PLAN_CODE_GENERATE)) &&
+	    refuse_process(&bearer, OP_TRACE, child, mode & PTRACE_MODE_NOAUDIT))
+		return -EPERM;
+	return (mode & PTRACE_MODE_ATTACH) && guard_process(child) ? -EPERM : 0;
 }
 
 SEC("lsm/ptrace_traceme")
@@ -155,11 +155,10 @@ int BPF_PROG(ptrace_traceme, struct task_struct *parent)
 	{                                                                                          \
 		struct bearer bearer;                                                              \
                                                                                                    \
-		if (!subject(&bearer))                                                             \
-			return guard_process(target) ? -EPERM : 0;                                 \
-		if (may_send_signals(&bearer, target))                                             \
-			return 0;                                                                  \
-		return refuse_process(&bearer, OP_SIGNAL, target, false) ? -EPERM : 0;             \
+		if (subject(&bearer) && !may_send_signals(&bearer, target) &&                      \
+		    refuse_process(&bearer, OP_SIGNAL, target, false))                             \
+			return -EPERM;                                                             \
+		return guard_process(target) ? -EPERM : 0;                                         \
 	}
 
 OTHERS_HOOK(task_setrlimit)

@@ -40,6 +40,8 @@ typedef _Bool bool;
 #define F_WRLCK 1
 #define F_UNLCK 2
 #define F_SETLEASE 1024
+/* include/linux/mount.h */
+#define MNT_SHARED 0x1000
 /* include/linux/fs.h */
 #define FMODE_READ 0x1
 #define FMODE_WRITE 0x2
@@ -251,6 +253,7 @@ struct dentry {
 struct vfsmount {
 	struct dentry *mnt_root;
 	struct super_block *mnt_sb;
+	int mnt_flags;
 };
 
 struct ns_common {
@@ -390,6 +393,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct nsproxy *nsproxy;
 	struct signal_struct *signal;
+	void *io_uring; /* NULL: has never used a ring */
 	struct css_set *cgroups;
 	struct hlist_node pid_links[PIDTYPE_MAX];
 	const struct cred *real_cred;

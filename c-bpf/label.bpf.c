@@ -6,6 +6,7 @@
  */
 #include "identity.bpf.h"
 #include "report.bpf.h"
+#include "unit.bpf.h"
 
 /*
  * An exec that was decided before its file became a subject, and comes through after the adoption
@@ -73,7 +74,7 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 	if (key.ino) {
 		/* the artifact may have changed hands between the decision and now */
 		entry = subject_by_key(&key);
-		if (entry)
+		if (entry && !is_unit_program(&key, slot))
 			slot = entry->slot;
 	}
 	/* what an adopted process had started is of its old artifact, not of this one */
@@ -81,6 +82,7 @@ int BPF_PROG(bprm_committing_creds, struct linux_binprm *bprm)
 		label->adopted = 0;
 	label->slot = slot;
 	label->pending = 0;
+	label->invited = 0;
 	if (bpf_map_update_elem(&mirror, &address, &slot, BPF_ANY))
 		bpf_send_signal(SIGKILL);
 	return 0;
@@ -113,7 +115,7 @@ int BPF_PROG(task_alloc, struct task_struct *task, unsigned long clone_flags)
 	 * A path descriptor of the directory is enough to start a child in the cgroup of another
 	 * service, out of reach of who watches over the own one. cgroup.procs is a file with rules.
 	 */
-	if (clone_flags & CLONE_INTO_CGROUP) {
+	if ((clone_flags & CLONE_INTO_CGROUP) && bearer.state != SLOT_RELEASED) {
 		attempt.reason = REASON_NEVER;
 		attempt.always = 0;
 		if (refuse(&bearer, &attempt))

@@ -58,14 +58,16 @@ static __always_inline bool outside(void)
 
 /*
  * For the length of a call the kernel works under other credentials than the task's own: overlay in
- * its layers, under those of the one who mounted it. User space never runs like that; but a worker
- * of a ring does, under those that whoever filled the ring had then.
+ * its layers, under those of the one who mounted it. User space never runs like that; but a ring
+ * does, in its workers and in the task itself, under those that whoever filled it had then. Who has
+ * one works under its own.
  */
 static __always_inline bool borrows_creds(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 
-	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER);
+	return task->cred != task->real_cred && !(task->flags & PF_IO_WORKER) &&
+	       !BPF_CORE_READ(task, io_uring);
 }
 
 static __always_inline void read_slot(struct bearer *bearer)

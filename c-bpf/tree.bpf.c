@@ -53,9 +53,10 @@ static __always_inline int judge_removal(__u64 dentry, __u64 mount)
 	struct bearer bearer;
 
 	/* not by outside() alone: who was refused once has a scratch, and passes that */
-	if (!subject(&bearer))
-		return guard_name(dentry, mount);
-	return judge_at(dentry, mount, BIT(RIGHT_DELETE));
+	if (subject(&bearer) && judge_at(dentry, mount, BIT(RIGHT_DELETE)))
+		return -EPERM;
+	/* also of a subject in audit mode */
+	return guard_name(dentry, mount);
 }
 
 SEC("lsm/path_unlink")
@@ -130,12 +131,11 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 	struct bearer bearer;
 	struct place from, to;
 
+	if (guard_name(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt)) ||
+	    guard_name(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt)))
+		return -EPERM;
 	if (!subject(&bearer))
-		return guard_name(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt)) ||
-				       guard_name(address_of(new_dentry),
-						  (__u64)BPF_CORE_READ(new_dir, mnt))
-			       ? -EPERM
-			       : 0;
+		return 0;
 	/* leaves a device node behind, as mknod makes one */
 	if ((flags & RENAME_WHITEOUT) &&
 	    refuse_flatly(&bearer, OP_DEVICE_NODE, 0, (__u64)BPF_CORE_READ(old_dir, mnt)))

@@ -84,29 +84,37 @@ static __always_inline __u32 slot_by_unit(struct task_struct *task)
 }
 
 /*
- * Whether a task of the system manager is still making a unit's process: between its fork and the
- * program it mounts and does more that an envelope would refuse.
+ * Whether a file is the system manager's own, or the program with which newer ones (254 and later)
+ * make the processes of units. `task` is one that PID 1 has started, or that fell to it.
  */
-static __always_inline bool is_being_made(struct task_struct *task)
-{
-	return (task->flags & PF_FORKNOEXEC) && BPF_CORE_READ(task, real_parent, tgid) == 1;
-}
-
-/* The program that newer system managers (254 and later) do that with. */
-static __always_inline bool is_executor(__u64 address)
+static __always_inline bool is_manager_s(struct task_struct *task, __u64 address)
 {
 	const char expected[] = "systemd-executor";
-	struct dentry *dentry = (void *)address;
+	struct dentry *dentry = (void *)address, *manager;
 	char name[sizeof(expected)] = {};
 	__u32 i;
 
-	if (BPF_CORE_READ(bpf_get_current_task_btf(), real_parent, tgid) != 1)
+	if (!dentry || BPF_CORE_READ(task, real_parent, tgid) != 1)
+		return false;
+	manager = BPF_CORE_READ(task, real_parent, mm, exe_file, f_path.dentry);
+	if (manager == dentry)
+		return true;
+	if (!manager || BPF_CORE_READ(manager, d_parent) != BPF_CORE_READ(dentry, d_parent))
 		return false;
 	bpf_probe_read_kernel_str(name, sizeof(name), BPF_CORE_READ(dentry, d_name.name));
 	for (i = 0; i < sizeof(expected); i++)
 		if (name[i] != expected[i])
 			return false;
 	return true;
+}
+
+/*
+ * Whether a process of a unit is still being made: between the fork and its program the system
+ * manager mounts and does more that an envelope would refuse.
+ */
+static __always_inline bool is_being_made(struct task_struct *task)
+{
+	return is_manager_s(task, (__u64)BPF_CORE_READ(task, mm, exe_file, f_path.dentry));
 }
 
 static __always_inline bool is_unit_program(const struct subject_key *key, __u32 slot)

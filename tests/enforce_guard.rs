@@ -11,7 +11,7 @@ use std::path::Path;
 use cartouche::bpf::object::Id;
 use cartouche::bpf::sys::{operation, reason};
 use cartouche::enforcer::PIN_ROOT;
-use guest::Guest;
+use guest::{Guest, Program};
 
 /// A slot that no subject of a test gets.
 const SLOT: u32 = 8000;
@@ -179,6 +179,50 @@ fn the_daemon_is_not_ended_stopped_or_traced() {
             outsider.may(act);
         }
         outsider.may(&format!("open-read /proc/{pid}/mem"));
+    });
+}
+
+#[test]
+fn a_subject_in_audit_mode_is_kept_from_it_as_others_are() {
+    guest::run(|guest| {
+        let subject = guest.audited("");
+        let pid = std::process::id();
+        guarded(guest, || {
+            for act in [
+                format!("signal {pid} 28"),
+                format!("prlimit {pid}"),
+                format!("unlink {PIN_ROOT}/links/file_open"),
+                format!("rename {PIN_ROOT}/links {PIN_ROOT}/gone"),
+            ] {
+                subject.may_not(&act);
+            }
+        });
+        subject.may(&format!("signal {pid} 28, prlimit {pid}"));
+    });
+}
+
+#[test]
+fn a_namespace_that_shares_its_mounts_is_no_way_to_the_pins() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let shared = |act: &str| {
+            let words = [
+                "--mount",
+                "--propagation",
+                "unchanged",
+                &outsider.path,
+                act,
+                "/sys/fs/bpf",
+            ];
+            Program::from("/usr/bin/unshare").run_words(&words)
+        };
+        outsider.may("mount-shared /");
+        guarded(guest, || {
+            assert_eq!(shared("umount"), ["EPERM"]);
+            assert_eq!(shared("mount"), ["EPERM"]);
+        });
+        outsider.may("mount-private-all /");
+        assert!(Path::new(PIN_ROOT).exists());
     });
 }
 

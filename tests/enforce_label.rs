@@ -241,12 +241,12 @@ fn hold_unit(guest: &Guest, name: &str, subject: &Subject, programs: &[&Program]
         units: BTreeMap::from([(name.to_owned(), subject.slot)]),
         programs: identities.collect(),
     };
-    kernel.hold_units(&rules).unwrap();
+    kernel.hold_units(&rules, true).unwrap();
 }
 
 fn hold_no_unit(guest: &Guest) {
     let kernel = guest.kernel.borrow();
-    kernel.hold_units(&UnitRules::default()).unwrap();
+    kernel.hold_units(&UnitRules::default(), true).unwrap();
 }
 
 #[test]
@@ -412,5 +412,50 @@ fn who_is_invited_becomes_a_subject_with_its_next_program() {
         let kernel = guest.kernel.borrow();
         assert!(!kernel.invite(process.as_fd(), subject.slot).unwrap());
         assert_eq!(kernel.slot_of(process.as_fd()).unwrap(), other.slot);
+    });
+}
+
+#[test]
+fn a_unit_s_own_program_is_the_unit_s_also_where_another_artifact_has_it_elsewhere() {
+    guest::run(|guest| {
+        let room = guest.files(&["unit", "elsewhere"]);
+        let elsewhere = guest.subject(&format!("fs:read {room}/elsewhere"));
+        let in_unit = guest.subject(&format!("fs:read {room}/unit"));
+        hold_unit(guest, "both.service", &in_unit, &[&elsewhere]);
+        let cgroup = cgroup("system.slice/both.service");
+        let outsider = guest.outsider();
+        let path = &elsewhere.path;
+
+        for (file, expected) in [("unit", "ok"), ("elsewhere", "EPERM")] {
+            let act = format!("join {cgroup}, become {path} open-read {room}/{file}");
+            assert_eq!(outsider.run(&act), ["ok", expected], "{file}");
+        }
+        elsewhere.may(&format!("open-read {room}/elsewhere"));
+        hold_no_unit(guest);
+    });
+}
+
+#[test]
+fn an_invitation_outlives_an_execve_that_fails() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let outsider = guest.outsider();
+        let subject = guest.subject("");
+        let gate = format!("{room}/gate");
+        let unknown = guest.script("neither a program nor a script");
+        let mut process = outsider.spawn(&format!(
+            "up await {gate}, become {unknown}, become {} open-read {room}/no",
+            outsider.path
+        ));
+        assert_eq!(process.line(), "up");
+        let pid = Pid::from_raw(process.pid().cast_signed()).unwrap();
+        let descriptor = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        let kernel = guest.kernel.borrow();
+        assert!(kernel.invite(descriptor.as_fd(), subject.slot).unwrap());
+
+        fs::write(&gate, "").unwrap();
+
+        let lines = [process.line(), process.line(), process.line()];
+        assert_eq!(lines, ["ok", "ENOEXEC", "EPERM"]);
     });
 }

@@ -203,6 +203,15 @@ impl IdentityTable {
             .into_iter()
             .unzip();
         report_duplicates(&table, "executable", executable.iter().map(|e| &e.path));
+        let measured = understood.iter().zip(&executable);
+        for (_, one) in measured.filter(|(one, _)| unit.is_some() && one.verify == Verify::Measured)
+        {
+            let message = "what runs in a unit cannot be measured by this version of Cartouche; leave \
+                           verify away";
+            table
+                .reader()
+                .invalid(&one.verify.span, Detail::Unsupported, message);
+        }
         let identity = Self {
             id: id?,
             version: version?,

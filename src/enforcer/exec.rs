@@ -87,13 +87,16 @@ impl Exec {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
         let object = Object::<sys::exec_bpf>::load(root, types)?;
         object.spare(std::process::id());
+        let units = Units::new(&object)?;
+        // the programs of before know of units: these must, from their first moment on
+        object.look_for_units(units.are_there()?);
         Ok(Self {
             subjects: Table::new(object.map("subjects")?, "subjects")?,
             claims: Table::new(object.map("claims")?, "claims")?,
             claim_names: Table::new(object.map("claim_names")?, "claim_names")?,
             mirror: Table::new(object.map("mirror")?, "mirror")?,
             labels: Table::new(object.map("labels")?, "labels")?,
-            units: Units::new(&object)?,
+            units,
             measured: Table::new(object.map("measured")?, "measured")?,
             pinned_code: RuleHash::new(
                 object.map("pinned_code")?,
@@ -356,9 +359,9 @@ impl Exec {
         Err(Error::AdoptionDoesNotEnd)
     }
 
-    /// Holds units and their executables, and no others.
-    pub(super) fn hold_units(&self, rules: &UnitRules) -> Result<(), Error> {
-        self.units.hold(&self.object, rules)
+    /// Holds units and their executables, and if they are `all`, no others.
+    pub(super) fn hold_units(&self, rules: &UnitRules, all: bool) -> Result<(), Error> {
+        self.units.hold(&self.object, rules, all)
     }
 
     pub(super) fn units(&self) -> &Units {

@@ -531,9 +531,9 @@ impl Kernel {
         self.exec.tasks()
     }
 
-    /// Holds units and their executables, and no others.
-    pub fn hold_units(&self, rules: &UnitRules) -> Result<(), Error> {
-        self.exec.hold_units(rules)
+    /// Holds units and their executables, and if they are `all`, no others.
+    pub fn hold_units(&self, rules: &UnitRules, all: bool) -> Result<(), Error> {
+        self.exec.hold_units(rules, all)
     }
 
     /// Whether a unit and its executables are held to a slot.

@@ -28,12 +28,18 @@ impl Units {
         })
     }
 
-    /// Brings the kernel in line. Executables come before their units and go after them, so that no unit
-    /// lacks its own.
+    /// Whether the kernel holds any unit.
+    pub(super) fn are_there(&self) -> Result<bool, Error> {
+        Ok(!self.slots.entries()?.is_empty())
+    }
+
+    /// Brings the kernel in line; lets others go only if these are `all`. Executables come before their units
+    /// and go after them, so that no unit lacks its own.
     pub(super) fn hold(
         &self,
         object: &Object<sys::exec_bpf>,
         rules: &UnitRules,
+        all: bool,
     ) -> Result<(), Error> {
         let keys: Vec<_> = rules.programs.iter().map(program_key).collect();
         for key in &keys {
@@ -47,6 +53,9 @@ impl Units {
             if self.slots.lookup(&key)? != Some(*slot) {
                 self.slots.write(&key, slot, Write::Replace)?;
             }
+        }
+        if !all {
+            return Ok(());
         }
         let names: BTreeSet<_> = rules.units.keys().map(|name| unit_key(name).name).collect();
         for (key, _) in self.slots.entries()? {

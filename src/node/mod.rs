@@ -79,6 +79,8 @@ pub struct Node {
     plans: BTreeSet<PlanNumber>,
     /// What is admitted changed and is not written down yet.
     unsaved: bool,
+    /// Every file has been decided about since the start: what the kernel holds beyond is nobody's.
+    reconciled: bool,
     /// Plans that are in force no more.
     retired: VecDeque<Retired>,
     /// Why it could not be written down.
@@ -249,6 +251,7 @@ impl Node {
             next_plan: 1,
             plans: used.values().copied().collect(),
             unsaved: false,
+            reconciled: false,
             retired: VecDeque::new(),
             save_problem: None,
             unread_directories: Vec::new(),

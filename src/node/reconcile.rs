@@ -67,8 +67,11 @@ impl Node {
         for file in vanished {
             changed |= self.revoke_file(&file, None);
         }
-        if changed {
+        let first = !std::mem::replace(&mut self.reconciled, true);
+        if changed || first {
             self.settle_units();
+        }
+        if changed {
             self.adopt();
             self.unsaved = true;
         }

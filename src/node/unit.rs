@@ -16,7 +16,7 @@ impl Node {
     pub(super) fn settle_units(&mut self) {
         let settled = self
             .unit_rules()
-            .and_then(|rules| self.kernel.hold_units(&rules));
+            .and_then(|rules| self.kernel.hold_units(&rules, self.reconciled));
         if let Err(error) = settled {
             self.record(
                 Event::new(Code::Rejected, Outcome::Rejected)

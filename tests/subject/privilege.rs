@@ -35,6 +35,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["mount-bind", from, at] => mount(from, at, None, libc::MS_BIND),
         ["remount", at] => mount("none", at, None, libc::MS_REMOUNT | libc::MS_RDONLY),
         ["mount-private", at] => mount("none", at, None, libc::MS_PRIVATE),
+        ["mount-shared", at] => mount("none", at, None, libc::MS_SHARED | libc::MS_REC),
+        ["mount-private-all", at] => mount("none", at, None, libc::MS_PRIVATE | libc::MS_REC),
         ["move-mount-old", from, to] => mount(from, to, None, libc::MS_MOVE),
         ["umount", at] => sys!(SYS_umount2, c(at).as_ptr(), libc::MNT_DETACH).map(drop),
         ["move-mount", from, to] => open_tree(from).and_then(|fd| move_mount(fd, to)),
