@@ -3,7 +3,11 @@
 #include "bypass.h"
 #include <arpa/inet.h>
 #include <linux/io_uring.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
+#include <poll.h>
+#include <sys/prctl.h>
 
 struct ring {
 	int fd;
@@ -372,6 +376,68 @@ static int sent_by_helper(void)
 	return read_registered(&ring);
 }
 
+/* An address for lo, as rtnetlink(7) has it. */
+struct address_request {
+	struct nlmsghdr head;
+	struct ifaddrmsg address;
+	struct rtattr local;
+	unsigned value;
+};
+
+/*
+ * A request that waits for another one keeps the credentials of the moment in which it was made,
+ * and is carried out by the task itself, which has others by then.
+ */
+static int asks_with_old_credentials(void)
+{
+	struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+	struct address_request request = {
+		.head = {.nlmsg_len = sizeof(request),
+			 .nlmsg_type = RTM_NEWADDR,
+			 .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE},
+		.address = {.ifa_family = AF_INET, .ifa_prefixlen = 32, .ifa_index = 1},
+		.local = {.rta_len = RTA_LENGTH(4), .rta_type = IFA_LOCAL},
+		.value = htonl(0x7f636172),
+	};
+	struct iovec vector = {&request, sizeof(request)};
+	struct msghdr message = {
+		.msg_name = &kernel,
+		.msg_namelen = sizeof(kernel),
+		.msg_iov = &vector,
+		.msg_iovlen = 1,
+	};
+	struct io_uring_sqe wait = {.opcode = IORING_OP_POLL_ADD,
+				    .flags = IOSQE_ASYNC | IOSQE_IO_LINK,
+				    .poll32_events = POLLIN};
+	struct io_uring_sqe send = {.opcode = IORING_OP_SENDMSG, .len = 1};
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr error;
+	} answer = {};
+	struct ring ring;
+	int ends[2];
+
+	send.fd = TRY(socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	send.addr = (uintptr_t)&message;
+	TRY(pipe(ends));
+	wait.fd = ends[0];
+	if (set_up(&ring, 0))
+		return 1;
+	queue(&ring, &wait);
+	queue(&ring, &send);
+	TRY(syscall(SYS_io_uring_enter, ring.fd, 2, 0, 0, NULL, 0));
+	/* a worker waits for the pipe by now, or will */
+	usleep(300000);
+	/* needs no privilege, and makes new credentials */
+	TRY(prctl(PR_SET_KEEPCAPS, 1));
+	TRY(write(ends[1], "x", 1));
+	TRY(result(&ring));
+	TRY(result(&ring));
+	TRY(recv(send.fd, &answer, sizeof(answer), 0));
+	errno = -answer.error.error;
+	return TRY(errno ? -1 : 0);
+}
+
 const struct trick ring_tricks[] = {
 	{"ring-open", opens_inline},
 	{"ring-open-in-worker", opens_in_worker},
@@ -389,5 +455,6 @@ const struct trick ring_tricks[] = {
 	{"ring-sent-to-ring", sent_to_ring},
 	{"ring-inherited", inherited},
 	{"ring-sent-by-helper", sent_by_helper},
+	{"ring-old-credentials", asks_with_old_credentials},
 	{},
 };
