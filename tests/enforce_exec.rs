@@ -55,9 +55,11 @@ const HOOKS: [(&str, &str); 7] = [
     ),
     (
         "ipc",
-        "file_fcntl file_receive ptrace_access_check ptrace_traceme task_kill task_movememory \
-         task_setioprio task_setnice task_setpgid task_setrlimit task_setscheduler unix_may_send \
-         unix_stream_connect",
+        "file_fcntl file_receive ipc_permission mqueue_create_attr msg_queue_alloc_security \
+         msg_queue_free_security msg_queue_msgctl ptrace_access_check ptrace_traceme \
+         sem_alloc_security sem_free_security sem_semctl shm_alloc_security shm_free_security \
+         shm_shmctl task_kill task_movememory task_setioprio task_setnice task_setpgid \
+         task_setrlimit task_setscheduler unix_may_send unix_stream_connect",
     ),
     (
         "privilege",
@@ -100,7 +102,7 @@ fn each_domain_has_exactly_the_hooks_of_the_design() {
             let expected = !on_demand && !expected_absent.contains(&hook.as_str());
             assert_eq!(*attached, expected, "{hook}");
         }
-        assert_eq!(attached.len(), 84);
+        assert_eq!(attached.len(), 95);
     });
 }
 

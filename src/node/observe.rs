@@ -26,7 +26,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 13] = [
+const UNMEDIATED: [&str; 12] = [
     "access",
     "after-revocation",
     "executable-stack",
@@ -38,7 +38,6 @@ const UNMEDIATED: [&str; 13] = [
     "posix-mq-unlink",
     "securebits",
     "stat",
-    "system-v-ipc",
     "xattr-read",
 ];
 
