@@ -785,7 +785,7 @@ fn running_processes_are_adopted_with_their_children() {
         }
 
         let subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
-        let adopted = guest.kernel.borrow().adopt().unwrap();
+        let adopted = guest.kernel.borrow().adopt().unwrap().len();
         let tasks = guest.kernel.borrow().tasks().unwrap();
         fs::write(&gate, "").unwrap();
 
@@ -798,7 +798,7 @@ fn running_processes_are_adopted_with_their_children() {
             );
         }
         assert_eq!((other.line(), other.line()), ("ok".into(), "ok".into()));
-        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+        assert_eq!(guest.kernel.borrow().adopt().unwrap().len(), 0);
     });
 }
 
@@ -818,7 +818,7 @@ fn what_a_subject_had_started_before_it_became_one_stays_outside() {
 
         let another = guest.outsider();
         let _admitted = Subject::of(guest, another, "profile:base", Mode::Enforce);
-        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+        assert_eq!(guest.kernel.borrow().adopt().unwrap().len(), 0);
 
         fs::write(&gate, "").unwrap();
         // it waited and read, the subject waited
@@ -864,7 +864,7 @@ fn a_process_whose_main_thread_has_ended_is_adopted_all_the_same() {
 
         let rules = format!("profile:base\nfs:read {room}/yes");
         let subject = Subject::of(guest, program, &rules, Mode::Enforce);
-        let adopted = guest.kernel.borrow().adopt().unwrap();
+        let adopted = guest.kernel.borrow().adopt().unwrap().len();
         let tasks = guest.kernel.borrow().tasks().unwrap();
         fs::write(&gate, "").unwrap();
 
@@ -897,7 +897,7 @@ fn an_exec_that_was_under_way_during_admission_ends_inside_the_envelope() {
         let rules = format!("profile:base\nfs:read {room}/yes");
         let subject = Subject::of(guest, program, &rules, Mode::Enforce);
         // it still has its old image, so there is nobody to adopt
-        assert_eq!(guest.kernel.borrow().adopt().unwrap(), 0);
+        assert_eq!(guest.kernel.borrow().adopt().unwrap().len(), 0);
         fs::write(&gate, "").unwrap();
 
         assert_eq!(
@@ -926,7 +926,7 @@ fn a_process_whose_exec_failed_is_adopted_all_the_same() {
         assert_eq!(running.line(), "ENOEXEC");
 
         let _subject = Subject::of(guest, program, "profile:base", Mode::Enforce);
-        let adopted = guest.kernel.borrow().adopt().unwrap();
+        let adopted = guest.kernel.borrow().adopt().unwrap().len();
         fs::write(&gate, "").unwrap();
 
         assert_eq!(adopted, 1);

@@ -1,7 +1,7 @@
 //! Domain exec: identities, claims and labels; process:exec and code:* through the rules of paths.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -213,13 +213,14 @@ impl Exec {
             .collect())
     }
 
-    /// Binds running tasks until a round finds none. Tells how many processes.
-    pub(super) fn adopt(&self) -> Result<u64, Error> {
-        let before = self.adopted.get();
+    /// Binds running tasks until a round finds none. Tells the slots and numbers of their processes.
+    pub(super) fn adopt(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
+        let mut adopted = BTreeSet::new();
         for _ in 0..ADOPTION_ROUNDS {
-            let total = self.object.adopt()?;
+            let (total, labelled) = self.object.adopt()?;
+            adopted.extend(labelled.iter().map(|bound| (bound.slot, bound.tgid)));
             if self.adopted.replace(total) == total {
-                return Ok(total - before);
+                return Ok(adopted);
             }
         }
         Err(Error::AdoptionDoesNotEnd)

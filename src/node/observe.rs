@@ -396,6 +396,7 @@ impl Node {
                         .collect(),
                     udp: flags & sys::PLAN_UDP != 0,
                     measured: false,
+                    adopted: self.adopted.get(id).copied().unwrap_or_default(),
                 }
             })
             .collect();
@@ -416,6 +417,7 @@ impl Node {
                     capabilities: BTreeSet::<CapabilityName>::new(),
                     udp: false,
                     measured: false,
+                    adopted: posture::Adoption::default(),
                 });
             }
         }
