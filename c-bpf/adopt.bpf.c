@@ -10,7 +10,8 @@
 
 /*
  * Adoption: binds running processes whose executable is an admitted one, and their children. The
- * daemon repeats it until `adopted` stays, after every attach and admission.
+ * daemon repeats it until `adopted` stays, after every attach and admission, and reads of each
+ * which process it is.
  */
 __u64 adopted = 0;     /* processes labelled since load */
 __u32 spared_tgid = 0; /* the daemon itself */
@@ -51,6 +52,7 @@ SEC("iter/task")
 int adopt(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
+	struct bound_task bound = {};
 	struct task_struct *leader;
 	struct label *label;
 	__u64 address;
@@ -69,6 +71,11 @@ int adopt(struct bpf_iter__task *ctx)
 		return 0;
 	label = bpf_task_storage_get(&labels, leader, NULL, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!label)
+		return 0;
+	/* no room: the kernel asks again about the same task */
+	bound.slot = slot;
+	bound.tgid = task->tgid;
+	if (bpf_seq_write(ctx->meta->seq, &bound, sizeof(bound)))
 		return 0;
 	address = address_of(leader);
 	/* the mirror first: from here on a storage that cannot be read denies */

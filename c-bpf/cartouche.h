@@ -336,9 +336,10 @@ enum operation {
 	OP_PINNED = 28,	 /* writing an admitted executable, or pinned code */
 	OP_MOVE = 29,	 /* a rename or link that would widen */
 	OP_FORK = 30,
-	OP_GUARD = 31, /* something of Cartouche's own, by a task outside */
-	OP_HELD = 32,  /* using what was opened before its rights ended */
-	OPERATIONS = 33,
+	OP_GUARD = 31,	    /* something of Cartouche's own, by a task outside */
+	OP_HELD = 32,	    /* using what was opened before its rights ended */
+	OP_IPC_OBJECT = 33, /* System V IPC or a POSIX message queue that others have made */
+	OPERATIONS = 34,
 };
 
 /* Why, beyond "no rule". */

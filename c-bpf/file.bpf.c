@@ -7,6 +7,7 @@
 #include "compat.bpf.h"
 #include "claim.bpf.h"
 #include "process.bpf.h"
+#include "queue.bpf.h"
 #include "rule.bpf.h"
 
 /* What a plan says of one path. */
@@ -136,6 +137,54 @@ static __always_inline int refuse_other(struct file *file)
 	return slot ? refuse_exec(slot, OP_CLAIMED, REASON_CONTENT, where.dentry, where.mount) : 0;
 }
 
+/* Marked at the open within the mq_open() that made it, see queue.bpf.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} queue_slots SEC(".maps");
+
+/* mq_open() opens by a mount that is in no namespace. */
+static __always_inline bool opens_queue(struct file *file, __u64 mount)
+{
+	return !namespace_of(mount) && BPF_CORE_READ(file, f_inode, i_sb, s_magic) == MQUEUE_MAGIC;
+}
+
+static __always_inline bool owns_queue(const struct bearer *bearer, struct file *file)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	__u64 thread = address_of(task);
+	struct made_queue *made = bpf_map_lookup_elem(&made_queues, &thread);
+	__u32 *maker;
+
+	if (made && made->start_time == task->start_time && made->ino == file->f_inode->i_ino) {
+		bpf_map_delete_elem(&made_queues, &thread);
+		maker = bpf_inode_storage_get(&queue_slots, file->f_inode, NULL,
+					      BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (maker)
+			*maker = bearer->slot;
+	} else {
+		maker = bpf_inode_storage_get(&queue_slots, file->f_inode, NULL, 0);
+	}
+	return maker && *maker == bearer->slot;
+}
+
+/* No rule is about the name of a queue. */
+static __always_inline int judge_queue(const struct bearer *bearer, struct file *file)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_IPC,
+		.operation = OP_IPC_OBJECT,
+		.reason = REASON_NEVER,
+	};
+
+	if (owns_queue(bearer, file) && in_force(bearer))
+		return 0;
+	return refuse(bearer, &attempt) ? -EPERM : 0;
+}
+
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file)
 {
@@ -160,6 +209,8 @@ int BPF_PROG(file_open, struct file *file)
 	place = place_of((__u64)file->f_path.dentry, (__u64)file->f_path.mnt, 0);
 	if (internal_mount(place.mount) && in_force(&bearer))
 		return 0; /* own pipes, sockets, memfds by /proc/self/fd; overlay's own layers */
+	if (opens_queue(file, place.mount))
+		return judge_queue(&bearer, file) ? -EPERM : 0;
 	if (f_mode & FMODE_READ)
 		place.wanted |= BIT(RIGHT_READ);
 	if (f_mode & FMODE_WRITE)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Domain ipc: what a subject does to processes of others: signals, tracing, unix sockets,
- * descriptors that it is handed. Inside the own subject it is free, but for tracing. Rules are
- * keyed by the other's artifact, by the path or the abstract name of a socket; without one a
- * subject is refused.
+ * descriptors that it is handed, objects of System V. Inside the own subject it is free, but for
+ * tracing. Rules are keyed by the other's artifact, by the path or the abstract name of a socket;
+ * without one a subject is refused.
  */
 #include "grant.bpf.h"
 #include "guard.bpf.h"
@@ -316,5 +316,7 @@ int BPF_PROG(file_receive, struct file *file)
 		return 0;
 	return refuse_number(&bearer, OP_IPC_RECEIVE, (__u32)magic) ? -EPERM : 0;
 }
+
+#include "sysv.bpf.c"
 
 char LICENSE[] SEC("license") = "GPL";

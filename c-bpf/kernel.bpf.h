@@ -454,6 +454,11 @@ struct unix_sock {
 	struct path path; /* of a socket that is bound to one */
 };
 
+/* include/linux/ipc.h: what shared memory, semaphores and message queues of System V begin with */
+struct kern_ipc_perm {
+	int id;
+};
+
 /* what sendmsg() was given, copied into the kernel */
 struct msghdr {
 	void *msg_control;

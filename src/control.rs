@@ -15,7 +15,7 @@ pub use server::{Call, bind, serve};
 use crate::admission::Effective;
 use crate::config::Mode;
 use crate::event::stable_words;
-use crate::posture::Report;
+use crate::posture::{Adoption, Report};
 
 /// What the command asks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -142,6 +142,9 @@ pub struct Inspected {
     pub effective: Option<Effective>,
     /// Capability, or capability and pattern → how often it was used since it was put in force.
     pub uses: BTreeMap<String, u64>,
+    /// What its processes had open that ran before they were bound to it.
+    #[serde(default)]
+    pub adopted: Adoption,
 }
 
 /// What became of a file.

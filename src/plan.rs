@@ -284,6 +284,34 @@ impl Plan {
         self.rules.get(usize::from(number).checked_sub(1)?)
     }
 
+    /// The number of the rule that grants a right of files at a path, 0 if none does: what the kernel finds.
+    pub fn rule_for(&self, right: sys::right, path: &[u8]) -> u16 {
+        let Some((node, deep)) = self.node_for(path) else {
+            return 0;
+        };
+        let numbers = if deep { &node.deep } else { &node.near };
+        numbers[right.0 as usize]
+    }
+
+    /// Whether a file at a path may be opened for a right, as the kernel would decide.
+    pub fn may_open(&self, right: sys::right, path: &[u8], is_device: bool) -> bool {
+        let exact = || {
+            self.node_for(path)
+                .is_some_and(|(node, deep)| !deep && node.exact & 1 << right.0 != 0)
+        };
+        self.rule_for(right, path) != 0 && (!is_device || exact())
+    }
+
+    /// The longest key that a path, with its NUL, begins with, and whether a slash follows.
+    fn node_for(&self, path: &[u8]) -> Option<(&FileNode, bool)> {
+        let bytes = [path, b"\0"].concat();
+        let longest = bytes.len().min(sys::RULE_MAX as usize);
+        (1..=longest).rev().find_map(|length| {
+            let node = self.files.get(&bytes[..length])?;
+            Some((node, bytes[length..].contains(&b'/')))
+        })
+    }
+
     fn number(
         &mut self,
         capability: &Capability,
@@ -616,16 +644,16 @@ fn mask(prefix: u8) -> [u8; 16] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::admission::{BoundExecutable, EffectiveCapability};
     use proptest::prelude::*;
 
-    const READ: usize = sys::right::RIGHT_READ.0 as usize;
-    const WRITE: usize = sys::right::RIGHT_WRITE.0 as usize;
-    const CREATE: usize = sys::right::RIGHT_CREATE.0 as usize;
+    const READ: sys::right = sys::right::RIGHT_READ;
+    const WRITE: sys::right = sys::right::RIGHT_WRITE;
+    const CREATE: sys::right = sys::right::RIGHT_CREATE;
 
-    fn capability(name: CapabilityName, paths: &[&str], except: &[&str]) -> Capability {
+    pub(crate) fn capability(name: CapabilityName, paths: &[&str], except: &[&str]) -> Capability {
         let mut capability = Capability::new(name);
         capability.paths = paths.iter().map(|p| Pattern::parse(p).unwrap()).collect();
         capability.except = except.iter().map(|p| Pattern::parse(p).unwrap()).collect();
@@ -657,24 +685,12 @@ mod tests {
         }
     }
 
-    fn compile(capabilities: Vec<Capability>) -> Plan {
+    pub(crate) fn compile(capabilities: Vec<Capability>) -> Plan {
         Plan::compile(&effective(capabilities), &BTreeSet::new()).unwrap()
     }
 
-    /// The kernel's lookup, in Rust: longest key that is a prefix of the path with its NUL.
-    fn rule_for(plan: &Plan, right: usize, path: &str) -> u16 {
-        let bytes = [path.as_bytes(), b"\0"].concat();
-        let found = plan
-            .files
-            .iter()
-            .filter(|(key, _)| bytes.starts_with(key))
-            .max_by_key(|(key, _)| key.len());
-        let Some((key, node)) = found else { return 0 };
-        if path[key.len().min(path.len())..].contains('/') {
-            node.deep[right]
-        } else {
-            node.near[right]
-        }
+    fn rule_for(plan: &Plan, right: sys::right, path: &str) -> u16 {
+        plan.rule_for(right, path.as_bytes())
     }
 
     #[test]
@@ -712,7 +728,7 @@ mod tests {
             &[],
         )]);
 
-        assert_eq!(plan.files[b"/dev/kvm\0".as_slice()].exact, 1 << READ);
+        assert_eq!(plan.files[b"/dev/kvm\0".as_slice()].exact, 1 << READ.0);
         assert_eq!(plan.files[b"/dev\0".as_slice()].exact, 0);
     }
 
@@ -731,7 +747,7 @@ mod tests {
 
         let plan = Plan::managed(&patterns.into()).unwrap();
 
-        let exec = sys::right::RIGHT_EXEC.0 as usize;
+        let exec = sys::right::RIGHT_EXEC;
         for (path, managed) in [
             ("/opt/ext", true),
             ("/opt/ext/a/b", true),
@@ -767,7 +783,7 @@ mod tests {
         assert_eq!(u32::from(plan.flags), sys::PLAN_PINNED_CODE);
         assert_eq!(plan.shared_rules(), 1);
         assert_ne!(rule_for(&plan, READ, "/opt/gone.so"), 0);
-        let load = sys::right::RIGHT_LOAD.0 as usize;
+        let load = sys::right::RIGHT_LOAD;
         assert_eq!(rule_for(&plan, load, "/opt/a.so"), 0);
     }
 
@@ -809,7 +825,7 @@ mod tests {
         let plan = compile(vec![own, inherit]);
 
         let takes_own = |path| {
-            let rule = rule_for(&plan, sys::right::RIGHT_EXEC.0 as usize, path);
+            let rule = rule_for(&plan, sys::right::RIGHT_EXEC, path);
             assert_ne!(rule, 0);
             u32::from(rule) & sys::RULE_ARTIFACT != 0
         };

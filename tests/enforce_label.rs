@@ -329,7 +329,7 @@ fn running_processes_of_a_unit_are_adopted() {
 
         let adopted = guest.kernel.borrow().adopt().unwrap();
 
-        assert_eq!(adopted, 1);
+        assert_eq!(Vec::from_iter(adopted), [(subject.slot, running.pid())]);
         fs::write(&gate, "").unwrap();
         assert_eq!(
             (running.line(), running.line()),

@@ -234,11 +234,15 @@ impl Object<sys::exec_bpf> {
         }
     }
 
-    /// Runs the adoption once and tells how many processes it has labelled since load.
-    pub fn adopt(&self) -> Result<u64> {
-        self.program("adopt")?.iterate()?;
+    /// Runs the adoption once. Tells how many processes it has labelled since load, and which now.
+    pub fn adopt(&self) -> Result<(u64, Vec<sys::bound_task>)> {
+        let written = self.program("adopt")?.iterate()?;
         // SAFETY: as in `identify`.
-        Ok(unsafe { std::ptr::read_volatile(&raw const (*self.typed().bss).adopted) })
+        let total = unsafe { std::ptr::read_volatile(&raw const (*self.typed().bss).adopted) };
+        let labelled = written
+            .chunks_exact(size_of::<sys::bound_task>())
+            .filter_map(sys::from_bytes::<sys::bound_task>);
+        Ok((total, labelled.collect()))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::artifact::capability::Capability;
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{Inspected, Listed, Request, Response};
+use crate::posture::Adoption;
 
 /// Show all that is known of one artifact: its programs, rules, uses and problems
 ///
@@ -65,6 +66,7 @@ fn hint_of(id: &str, artifacts: &[Listed]) -> String {
 fn text(inspected: &Inspected) -> String {
     let effective = inspected.effective.as_ref();
     let mut text = head(&inspected.listed, effective);
+    text.push_str(&adopted(&inspected.adopted));
     if let Some(effective) = effective {
         text.push_str(&in_force(effective, &inspected.uses));
     }
@@ -90,6 +92,18 @@ fn head(listed: &Listed, effective: Option<&Effective>) -> String {
         text.push_str(&format!("\nProblem: {}\n", printable(problem)));
     }
     text
+}
+
+/// What adopted processes keep open, if any does.
+fn adopted(adopted: &Adoption) -> String {
+    if adopted.holding_more == 0 {
+        return String::new();
+    }
+    format!(
+        "\nOf {} processes that ran before, {} kept {} descriptors that the envelope would not let them \
+         open\n",
+        adopted.processes, adopted.holding_more, adopted.descriptors
+    )
 }
 
 fn in_force(effective: &Effective, uses: &BTreeMap<String, u64>) -> String {
@@ -197,6 +211,12 @@ mod tests {
                 narrowed: vec![],
             }),
             uses: BTreeMap::from([("fs:read /proc/**".into(), 3)]),
+            adopted: Adoption {
+                processes: 3,
+                holding_more: 1,
+                descriptors: 2,
+                ..Adoption::default()
+            },
         };
 
         let text = text(&inspected);
@@ -205,7 +225,11 @@ mod tests {
         assert!(text.contains("  /usr/bin/x  sha256:11\n"), "{text}");
         assert!(text.contains("Tasks      3\n"), "{text}");
         assert!(
-            text.contains("\nDigest     sha256:00\n\nProblem: its file was changed\n\nPrograms\n"),
+            text.contains("\nOf 3 processes that ran before, 1 kept 2 descriptors"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\nDigest     sha256:00\n\nProblem: its file was changed\n\nOf 3"),
             "{text}"
         );
     }

@@ -347,13 +347,14 @@ impl Exec {
             .collect())
     }
 
-    /// Binds running tasks until a round finds none. Tells how many processes.
-    pub(super) fn adopt(&self) -> Result<u64, Error> {
-        let before = self.adopted.get();
+    /// Binds running tasks until a round finds none. Tells the slots and numbers of their processes.
+    pub(super) fn adopt(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
+        let mut adopted = BTreeSet::new();
         for _ in 0..ADOPTION_ROUNDS {
-            let total = self.object.adopt()?;
+            let (total, labelled) = self.object.adopt()?;
+            adopted.extend(labelled.iter().map(|bound| (bound.slot, bound.tgid)));
             if self.adopted.replace(total) == total {
-                return Ok(total - before);
+                return Ok(adopted);
             }
         }
         Err(Error::AdoptionDoesNotEnd)

@@ -521,8 +521,8 @@ impl Kernel {
         Ok(tasks)
     }
 
-    /// Binds running tasks of bound executables. Tells how many processes.
-    pub fn adopt(&self) -> Result<u64, Error> {
+    /// Binds running tasks of bound executables. Tells the slots and numbers of their processes.
+    pub fn adopt(&self) -> Result<BTreeSet<(u32, u32)>, Error> {
         self.exec.adopt()
     }
 

@@ -164,6 +164,7 @@ impl Node {
             listed,
             effective: entry.map(|entry| entry.effective.clone()),
             uses,
+            adopted: self.adopted.get(id).copied().unwrap_or_default(),
         }))
     }
 

@@ -2,6 +2,7 @@
 //! synchronous; `daemon` brings the files, the clock and the sockets.
 
 mod admit;
+mod adopt;
 mod answer;
 mod canary;
 mod claim;
@@ -29,7 +30,7 @@ use crate::enforcer::{self, Identity, Kernel, OUTSIDE, PlanNumber, SlotState};
 use crate::error::chain;
 use crate::event::{Code, Event, Outcome};
 use crate::plan;
-use crate::posture::{Posture, Report, System};
+use crate::posture::{Adoption, Posture, Report, System};
 use crate::registry::{self, Inputs, Registry};
 use crate::site::{self, Site};
 
@@ -70,6 +71,8 @@ pub struct Node {
     lost_told: BTreeMap<u32, u64>,
     canary: canary::State,
     cut: cut::State,
+    /// By id: what adoptions found since the daemon started.
+    adopted: BTreeMap<String, Adoption>,
     /// A way out for the whole node that was taken, as a sentence.
     way_out: Option<String>,
     /// Whether nothing is attached any more, because that was asked for.
@@ -246,6 +249,7 @@ impl Node {
             lost_told: BTreeMap::new(),
             canary: canary::State::default(),
             cut: cut::State::default(),
+            adopted: BTreeMap::new(),
             way_out: None,
             detached: false,
             next_plan: 1,
@@ -473,30 +477,6 @@ impl Node {
             enforcer::Mode::Enforce
         } else {
             enforcer::Mode::Audit
-        }
-    }
-
-    /// Binds running tasks of admitted executables and tells how many.
-    fn adopt(&mut self) {
-        match self.kernel.adopt() {
-            Ok(0) => {}
-            Ok(count) => {
-                let event = Event::new(Code::Adopted, Outcome::Noted)
-                    .fact("processes", count.to_string())
-                    .message(format!(
-                        "{count} running processes of admitted executables are held to their envelope from now on"
-                    ));
-                self.record(event);
-            }
-            Err(error) => {
-                let event = Event::new(Code::Adopted, Outcome::Noted)
-                    .detail("failed")
-                    .message(format!(
-                        "{}; tasks that ran before their artifact may be outside it",
-                        chain(&error)
-                    ));
-                self.record(event);
-            }
         }
     }
 

@@ -26,7 +26,7 @@ const CGROUP_PROGRAMS: [&str; 4] = ["connect4", "connect6", "sendmsg4", "sendmsg
 
 /// What no hook of this build sees, or what is refused flatly because its domain is missing; see
 /// docs/threat-model.md.
-const UNMEDIATED: [&str; 11] = [
+const UNMEDIATED: [&str; 10] = [
     "access",
     "after-revocation",
     "executable-stack",
@@ -36,7 +36,6 @@ const UNMEDIATED: [&str; 11] = [
     "posix-mq-unlink",
     "securebits",
     "stat",
-    "system-v-ipc",
     "xattr-read",
 ];
 
@@ -432,6 +431,7 @@ impl Node {
                         .collect(),
                     udp: flags & sys::PLAN_UDP != 0,
                     measured: self.measured_ids().any(|own| own == id),
+                    adopted: self.adopted.get(id).copied().unwrap_or_default(),
                 }
             })
             .collect();
@@ -452,6 +452,7 @@ impl Node {
                     capabilities: BTreeSet::<CapabilityName>::new(),
                     udp: false,
                     measured: false,
+                    adopted: posture::Adoption::default(),
                 });
             }
         }

@@ -219,6 +219,7 @@ fn number(number: u32, operation: &str) -> String {
             .get(number as usize)
             .map_or_else(|| format!("CAP_{number}"), |name| (*name).to_owned()),
         "ipc:receive" => format!("file system {number:#x}"),
+        "ipc-object" => format!("id {number}"),
         _ => String::new(),
     }
 }
@@ -271,6 +272,7 @@ fn operation(operation: u16) -> &'static str {
         "fork",
         "guard",
         "held-descriptor",
+        "ipc-object",
     ];
     WORDS
         .get(usize::from(operation))
@@ -398,6 +400,10 @@ mod tests {
         assert_eq!(
             operation(sys::operation::OP_HELD.0 as u16),
             "held-descriptor"
+        );
+        assert_eq!(
+            operation(sys::operation::OP_IPC_OBJECT.0 as u16),
+            "ipc-object"
         );
         assert_eq!(operation(sys::operation::OPERATIONS.0 as u16), "unknown");
         assert_eq!(reason(sys::reason::REASON_GUARDED.0 as u8), "guarded");

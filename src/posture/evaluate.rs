@@ -315,6 +315,7 @@ fn own(observed: &Observed, reasons: Vec<Reason>, history: History) -> Own {
                 standing: artifact.standing,
                 mode: artifact.mode,
                 envelope_match: artifact.envelope_match,
+                adopted: artifact.adopted,
             };
             (artifact.id.clone(), posture)
         })

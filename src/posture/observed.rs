@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use schemars::JsonSchema;
 
-use super::System;
+use super::{Adoption, System};
 use crate::artifact::capability::CapabilityName;
 use crate::audit::{Head, SinkState};
 use crate::config::{Gate, Mode, Require};
@@ -154,6 +154,7 @@ pub struct ArtifactFacts {
     pub udp: bool,
     /// Whether an executable is to be hashed by the kernel at each exec.
     pub measured: bool,
+    pub adopted: Adoption,
 }
 
 #[cfg(test)]
@@ -209,6 +210,7 @@ impl Observed {
                 capabilities: CapabilityName::ALL.iter().copied().collect(),
                 udp: true,
                 measured: false,
+                adopted: Adoption::default(),
             }],
             rejected: BTreeMap::new(),
             failed_updates: BTreeSet::new(),

@@ -325,6 +325,23 @@ pub struct ArtifactPosture {
     pub mode: Mode,
     /// Whether what the kernel holds is what the envelope says.
     pub envelope_match: bool,
+    #[serde(default)]
+    pub adopted: Adoption,
+}
+
+/// Processes that ran before they were bound to an artifact, since the daemon started, and what they had open
+/// then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Adoption {
+    pub processes: u64,
+    /// Those of them that had descriptors open that the envelope would not let them open.
+    pub holding_more: u64,
+    /// How many such descriptors they had.
+    pub descriptors: u64,
+    /// Sockets that they had; where these lead was not compared with the envelope.
+    pub sockets: u64,
+    /// Processes of which not all descriptors were looked at, because it would have taken too long.
+    pub not_examined: u64,
 }
 
 /// How the last trial of the refusals went.

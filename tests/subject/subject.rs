@@ -18,6 +18,7 @@ mod ipc;
 mod network;
 mod privilege;
 mod process;
+mod sysv;
 
 use std::ffi::CString;
 use std::fmt;
@@ -44,6 +45,7 @@ fn perform(words: &[&str]) -> Done {
         ipc::perform,
         privilege::perform,
         cut::perform,
+        sysv::perform,
     ]
     .iter()
     .find_map(|domain| domain(words))
