@@ -64,7 +64,8 @@ fn told(events: &[Event]) -> String {
     format!("{error} {}", last.detail.as_deref().unwrap_or_default())
 }
 
-/// The programs that the artifacts of the table name, each for what its name says. Nobody starts them.
+/// The programs and files that the artifacts of the table name, each for what its name says. Nobody starts
+/// them.
 fn install_examples() {
     let program = |name: &str, content: &str, mode: u32| {
         let path = Path::new("/usr/bin").join(name);
@@ -80,6 +81,13 @@ fn install_examples() {
     let _ = fs::remove_file("/usr/bin/link");
     symlink("example", "/usr/bin/link").unwrap();
     let _ = fs::create_dir("/usr/bin/directory");
+    // and what they pin
+    let _ = fs::create_dir_all("/opt/directory");
+    for name in ["a.so", "busy.so"] {
+        fs::write(format!("/opt/{name}"), "code").unwrap();
+    }
+    let _ = fs::remove_file("/opt/link.so");
+    symlink("a.so", "/opt/link.so").unwrap();
 }
 
 /// A folder of the table: its artifacts by the file names that they get here.
@@ -121,9 +129,10 @@ fn expected(text: &str) -> &str {
 }
 
 /// Cases of the table that need a node other than this one.
-const ELSEWHERE: [&str; 4] = [
-    // an overlay, and a directory without regard to case, at /usr/bin
+const ELSEWHERE: [&str; 5] = [
+    // an overlay, and a directory without regard to case, at /usr/bin; an overlay at /opt
     "executable-overlay.toml",
+    "code-filesystem.toml",
     "executable-casefold.toml",
     // scripts of which the content is none
     "executable-script-others-replace.toml",
@@ -146,10 +155,8 @@ fn every_artifact_of_the_table_gets_its_verdict_and_none_disturbs_another() {
     let mark = daemon.audit.mark();
     fs::write(format!("{POLICIES}/taken.toml"), seal(&taken)).unwrap();
     daemon.audit.tells(mark, Code::Admitted, "taken");
-    let busy = fs::OpenOptions::new()
-        .write(true)
-        .open("/usr/bin/busy")
-        .unwrap();
+    let busy = ["/usr/bin/busy", "/opt/busy.so"]
+        .map(|path| fs::OpenOptions::new().write(true).open(path).unwrap());
 
     // all that is rejected at once
     let mut rejected = table("rejected");

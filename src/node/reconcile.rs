@@ -177,14 +177,18 @@ impl Node {
         let slot_name = claimed.id.clone().unwrap_or_else(|| format!("file:{name}"));
         let found = self.examine_all(&slot_name, &claimed);
         let own = self.making_way(&slot_name, name, vanished);
-        let facts = |paths: &[String], found: &BTreeMap<String, Examined>| {
+        let facts = |paths: &[String], found: &BTreeMap<String, Examined>| -> Vec<_> {
             let facts = paths.iter();
             facts
                 .map(|path| self.facts(&own, path, found.get(path)))
                 .collect()
         };
         let executables = facts(&claimed.paths, &found.executables);
-        let code = facts(&claimed.code, &found.code);
+        let mut code = facts(&claimed.code, &found.code);
+        for fact in &mut code {
+            // whose program it is besides is no reason to decide again
+            fact.taken_by = None;
+        }
         let mut inputs = admission::Inputs {
             name: name.to_owned(),
             document: document.clone(),
