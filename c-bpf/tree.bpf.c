@@ -131,11 +131,12 @@ int BPF_PROG(path_rename, const struct path *old_dir, struct dentry *old_dentry,
 	struct bearer bearer;
 	struct place from, to;
 
-	if (guard_name(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt)) ||
-	    guard_name(address_of(new_dentry), (__u64)BPF_CORE_READ(new_dir, mnt)))
-		return -EPERM;
 	if (!subject(&bearer))
-		return 0;
+		return guard_name(address_of(old_dentry), (__u64)BPF_CORE_READ(old_dir, mnt)) ||
+				       guard_name(address_of(new_dentry),
+						  (__u64)BPF_CORE_READ(new_dir, mnt))
+			       ? -EPERM
+			       : 0;
 	/* leaves a device node behind, as mknod makes one */
 	if ((flags & RENAME_WHITEOUT) &&
 	    refuse_flatly(&bearer, OP_DEVICE_NODE, 0, (__u64)BPF_CORE_READ(old_dir, mnt)))
