@@ -131,6 +131,8 @@ typedef _Bool bool;
 #define SIGCHLD 17
 #define SIGCONT 18
 /* include/uapi/linux/capability.h */
+#define CAP_DAC_OVERRIDE 1
+#define CAP_DAC_READ_SEARCH 2
 #define CAP_SYS_MODULE 16
 #define CAP_SYS_RAWIO 17
 #define CAP_SYS_PTRACE 19
