@@ -325,8 +325,8 @@ int BPF_PROG(file_receive, struct file *file)
 		return judge(&bearer, &place) ? -EPERM : 0;
 	}
 	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
-	if (in_force(&bearer) &&
-	    (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC || own_socket(&bearer, file)))
+	if (in_force(&bearer) && (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC ||
+				  magic == HUGETLBFS_MAGIC || own_socket(&bearer, file)))
 		return 0;
 	return refuse_number(&bearer, OP_IPC_RECEIVE, (__u32)magic) ? -EPERM : 0;
 }
