@@ -52,6 +52,7 @@ install: ## Install what make build has built under DESTDIR; configuration that 
 	install -D -m 644 -t $(LIB)/systemd/system packaging/cartouched.service
 	install -D -m 644 packaging/tmpfiles.conf $(LIB)/tmpfiles.d/cartouche.conf
 	install -D -m 644 -t $(DOC) README.md docs/*.md
+	install -D -m 644 -t $(DOC)/examples policies/examples/*.toml
 	sed -i 's,](docs/,](,g' $(DOC)/README.md
 	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d $(ETC)/cartouche.toml.d
 	test -e $(ETC)/cartouche.toml || install -m 644 -t $(ETC) packaging/cartouche.toml

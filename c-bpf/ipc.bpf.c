@@ -279,6 +279,18 @@ int BPF_PROG(unix_may_send, struct socket *sock, struct socket *other)
 	return judge_peer(&bearer, address_of(peer)) ? -EPERM : 0;
 }
 
+/* What it made itself it could have kept: the mark says so, whoever held it in between. */
+static __always_inline bool own_socket(const struct bearer *bearer, struct file *file)
+{
+	struct socket *socket = bpf_sock_from_file(file);
+	struct sock *sock;
+
+	if (!socket)
+		return false;
+	sock = socket->sk;
+	return sock && made_here(bearer, sock);
+}
+
 /* Named files are held to the envelope; sockets to their maker; nameless ones are memory and pipes.
  */
 SEC("lsm/file_receive")
@@ -312,7 +324,8 @@ int BPF_PROG(file_receive, struct file *file)
 		return judge(&bearer, &place) ? -EPERM : 0;
 	}
 	magic = BPF_CORE_READ(file, f_inode, i_sb, s_magic);
-	if (in_force(&bearer) && (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC))
+	if (in_force(&bearer) && (magic == PIPEFS_MAGIC || magic == TMPFS_MAGIC ||
+				  magic == HUGETLBFS_MAGIC || own_socket(&bearer, file)))
 		return 0;
 	return refuse_number(&bearer, OP_IPC_RECEIVE, (__u32)magic) ? -EPERM : 0;
 }

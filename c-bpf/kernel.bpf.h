@@ -26,10 +26,13 @@ typedef _Bool bool;
 #define F2FS_SUPER_MAGIC 0xf2f52010
 #define TMPFS_MAGIC 0x01021994
 #define DEVPTS_SUPER_MAGIC 0x1cd1
+#define HUGETLBFS_MAGIC 0x958458f6
 #define SOCKFS_MAGIC 0x534f434b
 #define PIPEFS_MAGIC 0x50495045
 #define BPF_FS_MAGIC 0xcafe4a11
 #define ANON_INODE_FS_MAGIC 0x09041934
+/* linux/fs.h: the kernel mounted it for itself */
+#define SB_KERNMOUNT (1ul << 22)
 /* include/uapi/asm-generic/fcntl.h */
 #define O_TMPFILE_BIT 020000000
 #define O_ASYNC 020000
@@ -133,6 +136,8 @@ typedef _Bool bool;
 #define SIGCHLD 17
 #define SIGCONT 18
 /* include/uapi/linux/capability.h */
+#define CAP_DAC_OVERRIDE 1
+#define CAP_DAC_READ_SEARCH 2
 #define CAP_SYS_MODULE 16
 #define CAP_SYS_RAWIO 17
 #define CAP_SYS_PTRACE 19
@@ -159,6 +164,7 @@ struct list_head {
 };
 
 struct super_block {
+	unsigned long s_flags;
 	__u32 s_dev;
 	unsigned long s_magic;
 	struct dentry *s_root;

@@ -124,7 +124,7 @@ int BPF_PROG(socket_post_create, struct socket *sock, int family, int type, int 
 	struct sock *sk;
 	__u32 *slot;
 
-	if (family != AF_UNIX || kern)
+	if (kern)
 		return 0;
 	if (!subject(&bearer))
 		return 0;

@@ -319,11 +319,21 @@ static __always_inline struct mnt_namespace *namespace_of(__u64 vfsmount)
 	return READ(mount, mount, mnt_ns);
 }
 
-/* Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h.
+/*
+ * Kernel-internal mounts (pipes, sockets, memfds, overlay's layers): MNT_NS_INTERNAL, fs/mount.h.
+ * That of memfds with huge pages is in no namespace at all, as is a mount that is gone; no user can
+ * mount this file system's kernel instance.
  */
 static __always_inline bool internal_mount(__u64 vfsmount)
 {
-	return (__u64)namespace_of(vfsmount) == (__u64)-EINVAL;
+	__u64 namespace = (__u64)namespace_of(vfsmount);
+	struct super_block *sb;
+
+	if (namespace)
+		return namespace == (__u64)-EINVAL;
+	sb = BPF_CORE_READ((struct vfsmount *)vfsmount, mnt_sb);
+	return BPF_CORE_READ(sb, s_magic) == HUGETLBFS_MAGIC &&
+	       (BPF_CORE_READ(sb, s_flags) & SB_KERNMOUNT);
 }
 
 static __always_inline bool own_namespace(__u64 vfsmount)

@@ -115,7 +115,9 @@ int BPF_PROG(sb_umount, struct vfsmount *mount)
 #define NR_PWRITE64 18
 #define NR_WRITEV 20
 #define NR_CLONE 56
+#define NR_LINKAT 265
 #define NR_UNSHARE 272
+#define NR_OPEN_BY_HANDLE_AT 304
 #define NR_CLONE3 435
 /* arch/x86/include/asm/thread_info.h: in a system call of the 32-bit kind, with its own numbers */
 #define TS_COMPAT 0x2
@@ -146,6 +148,25 @@ static __always_inline bool makes_namespace(const struct bearer *bearer,
 	return false;
 }
 
+/*
+ * Whether the kernel goes on to ask for CAP_DAC_OVERRIDE, of which CAP_DAC_READ_SEARCH is a part,
+ * and the subject has that: being refused the part keeps it from nothing. Only these two calls want
+ * the part and nothing else.
+ */
+static __always_inline bool has_larger(const struct bearer *bearer, __u32 capability)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *registers;
+
+	if (capability != CAP_DAC_READ_SEARCH || (task->flags & PF_IO_WORKER) ||
+	    (task->thread_info.status & TS_COMPAT))
+		return false;
+	registers = (void *)bpf_task_pt_regs(task);
+	if (registers->orig_ax == NR_LINKAT || registers->orig_ax == NR_OPEN_BY_HANDLE_AT)
+		return false;
+	return granted(bearer, OP_LINUX_CAPABILITY, CAP_DAC_OVERRIDE);
+}
+
 __noinline int judge_capability(__u64 namespace, __u32 capability, __u32 options)
 {
 	struct bearer bearer;
@@ -158,7 +179,8 @@ __noinline int judge_capability(__u64 namespace, __u32 capability, __u32 options
 	if (capability == CAP_SYS_ADMIN && makes_namespace(&bearer, (void *)namespace))
 		return 0;
 	return refuse_number(&bearer, OP_LINUX_CAPABILITY, capability,
-			     never ? REASON_NEVER : REASON_NO_RULE, options & CAP_OPT_NOAUDIT)
+			     never ? REASON_NEVER : REASON_NO_RULE,
+			     (options & CAP_OPT_NOAUDIT) || has_larger(&bearer, capability))
 		       ? -EPERM
 		       : 0;
 }

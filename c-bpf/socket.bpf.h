@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Who made a unix socket: network.bpf.c marks it at its creation, and to ipc.bpf.c a peer of the
- * same subject is no business of the envelope.
+ * Who made a socket: network.bpf.c marks it at its creation, what it accepts has the same mark, and
+ * to ipc.bpf.c a peer or a descriptor of the same subject is no business of the envelope.
  */
 #ifndef CARTOUCHE_SOCKET_BPF_H
 #define CARTOUCHE_SOCKET_BPF_H
@@ -11,7 +11,7 @@
 
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
 	__type(key, int);
 	__type(value, __u32);
 	__uint(pinning, LIBBPF_PIN_BY_NAME);

@@ -7,6 +7,7 @@ mod guest;
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, IoSlice, Write};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -701,6 +702,25 @@ fn a_descriptor_from_others_brings_no_more_than_the_envelope() {
             assert_eq!(hands_over(&ring, descriptor), "ok");
         }
         assert_eq!(any.uses("ipc:receive"), 3);
+    });
+}
+
+#[test]
+fn a_socket_of_its_own_comes_back_by_way_of_another() {
+    guest::run(|guest| {
+        let at = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
+        for uid in USERS {
+            let subject = guest
+                .subject(&format!("net:listen tcp://{at}\nnet:connect tcp://{at}"))
+                .by(uid);
+
+            subject.may(&format!("pass-sockets {at}"));
+
+            assert!(subject.denials().is_empty());
+        }
     });
 }
 

@@ -544,6 +544,28 @@ fn linux_capabilities_are_granted_one_by_one() {
 }
 
 #[test]
+fn who_may_override_permissions_is_told_nothing_of_the_smaller_part_of_that() {
+    guest::run(|guest| {
+        let room = guest.files_of(65534, &["hidden", "shut/"]);
+        fs::write(format!("{room}/shut/inside"), "inside").unwrap();
+        guest.outsider().may(&format!(
+            "chmod 0o000 {room}/hidden, chmod 0o000 {room}/shut"
+        ));
+        let subject = guest.subject(&format!(
+            "kernel:capability CAP_DAC_OVERRIDE\nfs:read / {room}/**"
+        ));
+
+        subject.may(&format!(
+            "open-read {room}/hidden, open-read {room}/shut/inside"
+        ));
+
+        assert_eq!(subject.denials().len(), 0);
+        // opened by its handle, a file needs that part and no other
+        refuses_capability(&subject, &format!("open-by-handle {room}/hidden"), 2);
+    });
+}
+
+#[test]
 fn a_chroot_changes_no_path() {
     guest::run(|guest| {
         let room = guest.files(&["jail/", "secret"]);

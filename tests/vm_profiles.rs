@@ -6,8 +6,11 @@
 mod guest;
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::net::UdpSocket;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::thread;
 
 use cartouche::artifact::profile::ProfileSet;
@@ -56,7 +59,7 @@ impl Need<'_> {
 
 #[test]
 fn every_profile_is_tested_here() {
-    let tested = BTreeSet::from(["base", "dns", "locale", "tls", "users"]);
+    let tested = BTreeSet::from(["base", "dns", "locale", "notify", "syslog", "tls", "users"]);
     let shipped = ProfileSet::shipped();
 
     assert_eq!(
@@ -79,6 +82,53 @@ fn a_dynamically_linked_program_starts_with_base() {
             says: ["started"; 2],
         }
         .is_met(guest);
+    });
+}
+
+/// Someone who listens where systemd, the journal or syslogd does, until a test is over.
+fn service(path: &str) -> UnixDatagram {
+    fs::create_dir_all(Path::new(path).parent().unwrap()).unwrap();
+    let _ = fs::remove_file(path);
+    let service = UnixDatagram::bind(path).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o666)).unwrap();
+    service
+}
+
+/// Python, which says that it has sent a datagram.
+fn sends_to(guest: &Guest, profile: &str, path: &str) {
+    let service = service(path);
+    let script = format!(
+        "import socket\nsocket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).sendto(b'word', {path:?})\nprint('sent')"
+    );
+
+    Need {
+        profile,
+        envelope: "profile:base\nfs:read /usr/lib/** /usr/local/lib/** /usr/bin/**",
+        command: &["/usr/bin/python3", "-ISc", &script],
+        environment: &[],
+        says: ["sent"; 2],
+    }
+    .is_met(guest);
+
+    let mut word = [0; 8];
+    assert_eq!(service.recv(&mut word).unwrap(), 4);
+}
+
+#[test]
+fn systemd_is_told_that_a_service_is_ready_with_notify() {
+    guest::run(|guest| sends_to(guest, "notify", "/run/systemd/notify"));
+}
+
+#[test]
+fn messages_are_left_in_the_journal_and_in_syslog_with_syslog() {
+    guest::run(|guest| {
+        for path in [
+            "/run/systemd/journal/dev-log",
+            "/run/systemd/journal/socket",
+            "/dev/log",
+        ] {
+            sends_to(guest, "syslog", path);
+        }
     });
 }
 

@@ -17,12 +17,20 @@ use crate::event::{Detail, ErrorCode};
 pub const SCHEMA_VERSIONS: &[&str] = &["1.0.0"];
 
 /// The profiles that the packages ship, by name.
-const SHIPPED: [(&str, &str); 5] = [
+const SHIPPED: [(&str, &str); 7] = [
     ("base", include_str!("../../policies/profiles/base.toml")),
     ("dns", include_str!("../../policies/profiles/dns.toml")),
     (
         "locale",
         include_str!("../../policies/profiles/locale.toml"),
+    ),
+    (
+        "notify",
+        include_str!("../../policies/profiles/notify.toml"),
+    ),
+    (
+        "syslog",
+        include_str!("../../policies/profiles/syslog.toml"),
     ),
     ("tls", include_str!("../../policies/profiles/tls.toml")),
     ("users", include_str!("../../policies/profiles/users.toml")),

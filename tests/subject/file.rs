@@ -157,6 +157,19 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["memfd-lock"] => sys!(SYS_memfd_create, c"m".as_ptr(), 0)
             .and_then(|fd| reopened(fd, libc::O_RDONLY))
             .and_then(|fd| sys!(SYS_flock, fd, libc::LOCK_EX).map(drop)),
+        // a pair of terminals, through which a word goes
+        ["own-terminal"] => own_terminal(),
+        // huge pages: without a name, and as a memory file
+        ["huge-pages"] => huge_pages(
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_HUGETLB,
+            -1,
+        ),
+        ["huge-memfd"] => {
+            let size = HUGE as i64;
+            sys!(SYS_memfd_create, c"huge".as_ptr(), libc::MFD_HUGETLB)
+                .and_then(|fd| sys!(SYS_ftruncate, fd, size).map(|_| fd))
+                .and_then(|fd| huge_pages(libc::MAP_SHARED, fd))
+        }
         ["carry", from, to, name] => carry(from, to, name),
         _ => return None,
     })
@@ -288,4 +301,27 @@ fn carry(from: &str, to: &str, name: &str) -> Done {
     let directory = open(from, libc::O_PATH | libc::O_DIRECTORY, 0)?;
     rename(from, to, 0)?;
     sys!(SYS_openat, directory, c(name).as_ptr(), libc::O_RDONLY, 0).map(drop)
+}
+
+/// openpty(3).
+fn own_terminal() -> Done {
+    let mut ends = [0_i32; 2];
+    let [here, there] = &mut ends;
+    let null = std::ptr::null_mut();
+    if unsafe { libc::openpty(here, there, null, null.cast(), null.cast()) } != 0 {
+        return Err(Errno::last());
+    }
+    let mut word = [0_u8; 2];
+    sys!(SYS_write, ends[0], c"a\n".as_ptr(), 2)?;
+    sys!(SYS_read, ends[1], word.as_mut_ptr(), 2).map(drop)
+}
+
+/// One huge page of x86-64.
+const HUGE: usize = 2 << 20;
+
+fn huge_pages(flags: i32, descriptor: i64) -> Done {
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let page = sys!(SYS_mmap, 0, HUGE, protection, flags, descriptor, 0)?;
+    unsafe { *(page as *mut u8) = 1 };
+    Ok(())
 }

@@ -1,6 +1,9 @@
 //! Acts of domain ipc: signals, tracing, unix sockets, descriptors from others.
 
 use std::mem::zeroed;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::ptr::null_mut;
 
 use libc::{AF_UNIX, SOCK_DGRAM, SOCK_STREAM};
@@ -119,7 +122,9 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["unix-pair"] => pair(SOCK_STREAM),
         ["unix-pair-datagram"] => pair(SOCK_DGRAM),
         // on the socket that is standard input
-        ["receive"] => receive(),
+        ["receive"] => receive(0),
+        // its own sockets, the last one accepted, by way of another of its sockets
+        ["pass-sockets", at] => pass_sockets(at),
         _ => return None,
     })
 }
@@ -277,7 +282,7 @@ fn pair(kind: i32) -> Done {
 }
 
 /// Without the descriptor the message comes all the same, cut: EBADF here.
-fn receive() -> Done {
+fn receive(from: i64) -> Done {
     let mut byte = [0_u8; 1];
     let mut control = [0_u64; 8];
     let mut vector = libc::iovec {
@@ -289,9 +294,45 @@ fn receive() -> Done {
     message.msg_iovlen = 1;
     message.msg_control = control.as_mut_ptr().cast();
     message.msg_controllen = size_of_val(&control);
-    sys!(SYS_recvmsg, 0, &raw mut message, 0)?;
+    sys!(SYS_recvmsg, from, &raw mut message, 0)?;
     if message.msg_flags & libc::MSG_CTRUNC != 0 || message.msg_controllen == 0 {
         return Err(Errno(libc::EBADF));
     }
     Ok(())
+}
+
+fn pass_sockets(at: &str) -> Done {
+    let failed = |error: std::io::Error| Errno(error.raw_os_error().unwrap_or(0));
+    let (here, there) = UnixStream::pair().map_err(failed)?;
+    let listener = TcpListener::bind(at).map_err(failed)?;
+    let client = TcpStream::connect(at).map_err(failed)?;
+    let (server, _) = listener.accept().map_err(failed)?;
+    for socket in [
+        here.as_raw_fd(),
+        listener.as_raw_fd(),
+        client.as_raw_fd(),
+        server.as_raw_fd(),
+    ] {
+        send_descriptor(here.as_raw_fd().into(), socket)?;
+        receive(there.as_raw_fd().into())?;
+    }
+    Ok(())
+}
+
+/// cmsg(3), by hand.
+fn send_descriptor(to: i64, descriptor: i32) -> Done {
+    let mut control = [0_u64; 3];
+    control[0] = 20;
+    control[1] = u64::from(libc::SOL_SOCKET as u32) | u64::from(libc::SCM_RIGHTS as u32) << 32;
+    control[2] = descriptor as u64;
+    let mut vector = libc::iovec {
+        iov_base: c"x".as_ptr().cast_mut().cast(),
+        iov_len: 1,
+    };
+    let mut message: libc::msghdr = unsafe { zeroed() };
+    message.msg_iov = &raw mut vector;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = size_of_val(&control);
+    sys!(SYS_sendmsg, to, &raw const message, 0).map(drop)
 }
