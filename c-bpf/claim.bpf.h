@@ -84,7 +84,7 @@ static __always_inline bool names_are_paths(void)
 }
 
 /* The slot that claims what the current task calls by this name, 0 if none does. */
-static __always_inline __u32 claimant_of_name(__u64 name, __u32 dev)
+__noinline __u32 claimant_of_name(__u64 name, __u32 dev)
 {
 	__u32 slot = claimant_of_text(name, dev);
 

@@ -218,7 +218,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 	if (candidate.entry) {
 		slot = candidate.entry->slot;
 		if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-		    claimant_of_text((__u64)bprm->filename, candidate.key.dev) != slot)
+		    claimant_of_name((__u64)bprm->filename, candidate.key.dev) != slot)
 			return refuse_name(&candidate, slot);
 	}
 	if (labelled) {
@@ -298,7 +298,7 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 		return examine_managed(&candidate) ? -EPERM : 0;
 	slot = candidate.entry->slot;
 	if ((candidate.entry->flags & SUBJECT_SCRIPT) &&
-	    claimant_of_text((__u64)bprm->interp, candidate.key.dev) != slot)
+	    claimant_of_name((__u64)bprm->interp, candidate.key.dev) != slot)
 		return refuse_name(&candidate, slot);
 	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
 }

@@ -341,6 +341,17 @@ fn a_script_is_a_subject_by_its_admitted_name() {
         assert_eq!(run(&alias, "yes"), ["EPERM"]);
         assert_eq!(run(&format!("{room}/symlink"), "yes"), ["EPERM"]);
         assert_eq!(run(&format!("{room}/../../..{path}"), "yes"), ["EPERM"]);
+        // nor is it that name in a chroot, in which the interpreter would look for it
+        let chroot = |root: &str| {
+            let act = format!("mount --rbind / /mnt && exec chroot {root} {path} , exists /");
+            let output = std::process::Command::new("unshare")
+                .args(["-m", "sh", "-c", &act])
+                .output()
+                .unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert_eq!(chroot("/mnt"), "");
+        assert_eq!(chroot("/"), "ok\nok\n");
         for denial in subject.denials() {
             assert_eq!(denial.reason, reason::REASON_SCRIPT_PATH.0);
         }
