@@ -34,7 +34,8 @@ static __always_inline bool made_here(const struct bearer *bearer, struct sock *
 struct mounts {
 	__u64 next; /* list_head in the next one's struct mount */
 	__u64 end;
-	__u64 root;	 /* of the file system: of mounts of a part of it none counts */
+	__u64 root; /* of the file system */
+	__u64 part; /* of it, what the socket's own mount shows: other parts may lack the socket */
 	__u64 namespace; /* the current task's */
 	__u64 found;	 /* vfsmount */
 };
@@ -43,11 +44,13 @@ static long mounts_step(__u64 index, struct mounts *mounts)
 {
 	__u64 address = mounts->next - bpf_core_field_offset(struct mount, mnt_instance);
 	struct mount *mount = (void *)address;
+	__u64 root;
 
 	if (mounts->next == mounts->end || !mounts->next)
 		return 1;
+	root = (__u64)BPF_CORE_READ(mount, mnt.mnt_root);
 	if ((__u64)BPF_CORE_READ(mount, mnt_ns) == mounts->namespace &&
-	    (__u64)BPF_CORE_READ(mount, mnt.mnt_root) == mounts->root) {
+	    (root == mounts->root || root == mounts->part)) {
 		mounts->found = address + bpf_core_field_offset(struct mount, mnt);
 		return 1;
 	}
@@ -69,6 +72,7 @@ static __always_inline __u64 mount_seen(__u64 mount)
 	mounts.end = (__u64)sb + bpf_core_field_offset(struct super_block, s_mounts);
 	mounts.next = (__u64)BPF_CORE_READ(sb, s_mounts.next);
 	mounts.root = (__u64)BPF_CORE_READ(sb, s_root);
+	mounts.part = (__u64)BPF_CORE_READ((struct vfsmount *)mount, mnt_root);
 	mounts.namespace = (__u64)current_task()->nsproxy->mnt_ns;
 	bpf_loop(MOUNTS_MAX, mounts_step, &mounts, 0);
 	/* none: the old one, which is not in the own namespace, and that denies */

@@ -11,7 +11,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use cartouche::bpf::sys::{operation, reason, right};
 use guest::{Program, USERS};
@@ -596,6 +596,38 @@ fn a_socket_bound_in_another_mount_namespace_has_the_name_that_the_subject_sees(
             assert_eq!(subject.denials()[0].object, format!("{room}/private"));
         }
     });
+}
+
+#[test]
+fn a_socket_s_name_is_told_where_only_a_part_of_its_file_system_is_mounted() {
+    guest::run(|guest| {
+        let room = guest.files(&["whole/", "part/"]);
+        // as the root of a distribution that lies in a subvolume
+        let mounts = format!(
+            "mount -t tmpfs none {room}/whole && mkdir {room}/whole/sub && \
+             mount --bind {room}/whole/sub {room}/part && umount {room}/whole"
+        );
+        sh(&mounts);
+        let outsider = guest.outsider();
+        let mut server = Program::from("/usr/bin/unshare").spawn(&format!(
+            "--mount {} unix-serve {room}/part/private",
+            outsider.path
+        ));
+        assert_eq!(server.line(), "up");
+
+        let subject = guest.subject(&format!("ipc:unix {room}/part/private"));
+        subject.may(&format!("unix-connect {room}/part/private"));
+        let subject = guest.subject(&format!("ipc:unix {room}/private"));
+        subject.may_not(&format!("unix-connect {room}/part/private"));
+        drop(server);
+        sh(&format!("umount {room}/part"));
+    });
+}
+
+#[track_caller]
+fn sh(script: &str) {
+    let status = Command::new("sh").args(["-c", script]).status().unwrap();
+    assert!(status.success(), "{script}");
 }
 
 #[test]
