@@ -85,6 +85,9 @@ __noinline int judge_move(const struct bearer *bearer, const struct place *from,
 
 	if (!bearer || !from || !to)
 		return -EPERM;
+	/* also of a subject in audit mode */
+	if (guard_name(from->dentry, from->mount) || guard_name(to->dentry, to->mount))
+		return -EPERM;
 	mode = mode_of(from->dentry);
 	device = is_device(mode);
 	/* while it is started under its claimed name, it must not get another */

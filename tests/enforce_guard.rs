@@ -192,6 +192,7 @@ fn a_subject_in_audit_mode_is_kept_from_it_as_others_are() {
                 format!("signal {pid} 28"),
                 format!("prlimit {pid}"),
                 format!("unlink {PIN_ROOT}/links/file_open"),
+                format!("rename {PIN_ROOT}/links/file_open {PIN_ROOT}/links/another"),
             ] {
                 subject.may_not(&act);
             }
