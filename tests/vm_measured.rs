@@ -6,6 +6,7 @@ mod daemon;
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use cartouche::control::Standing::{Admitted, Rejected, Revoked};
@@ -138,4 +139,77 @@ fn on_an_overlay_a_program_runs_as_long_as_its_layers_hold_it() {
     tool.remove();
     daemon.comes_to("overlaid", Revoked);
     command(&["umount", &tool.room]);
+}
+
+#[test]
+fn in_every_subvolume_of_btrfs_a_program_is_its_content() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let (image, volumes) = ("/srv/volumes.image", "/srv/volumes");
+    let tool = Tool {
+        id: "subvolumes".to_owned(),
+        ..Tool::new("subvolume")
+    };
+    fs::create_dir_all(volumes).unwrap();
+    for words in [
+        &["truncate", "-s", "120M", image][..],
+        &["mkfs.btrfs", "-q", image],
+        &["modprobe", "-a", "btrfs", "loop"],
+        &["mount", "-o", "loop", image, volumes],
+        &["btrfs", "subvolume", "create", "/srv/volumes/one"],
+        &["mount", "--bind", "/srv/volumes/one", &tool.room],
+    ] {
+        command(words);
+    }
+    for name in ["mine", "other"] {
+        fs::write(tool.file(name), "content\n").unwrap();
+    }
+    tool.install("");
+    let snapshot = |name: &str| {
+        let room = format!("{volumes}/{name}");
+        command(&["btrfs", "subvolume", "snapshot", &tool.room, &room]);
+        Tool {
+            id: tool.id.clone(),
+            path: format!("{room}/tool"),
+            room,
+        }
+    };
+    let before = snapshot("before");
+    OpenOptions::new()
+        .append(true)
+        .open(&tool.path)
+        .unwrap()
+        .write_all(b"changed")
+        .unwrap();
+    let after = snapshot("after");
+    // a snapshot's files have the number and generation of those that it was made of
+    let number = |tool: &Tool| fs::metadata(&tool.path).unwrap().ino();
+    assert_eq!(number(&tool), number(&before));
+    assert_eq!(number(&tool), number(&after));
+    let may = [("fs:read", "mine"), ("fs:read", &after.file("mine"))];
+    let pinned = tool.artifact_that(&may);
+
+    tool.drop(&pinned);
+    daemon.comes_to(&tool.id, Rejected);
+    tool.drop(&daemon::seal(&pinned.replacen(
+        "sha256 = ",
+        "verify = \"measured\"\nsha256 = ",
+        1,
+    )));
+    daemon.comes_to(&tool.id, Admitted);
+
+    tool.is_held();
+    after.is_held();
+    let mark = daemon.audit.mark();
+    assert_eq!(before.reads("mine"), NotStarted);
+    is_told(&daemon, mark, &before);
+
+    tool.remove();
+    daemon.comes_to(&tool.id, Revoked);
+    assert_eq!(after.reads("mine"), NotStarted);
+    daemon::cartouche_ok(&["forget", &tool.id]);
+    before.is_free();
+    after.is_free();
+    command(&["umount", &tool.room]);
+    command(&["umount", volumes]);
 }
