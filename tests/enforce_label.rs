@@ -183,11 +183,15 @@ fn children_of_another_artifact_are_signalled_where_that_is_granted() {
     guest::run(|guest| {
         let other = guest.subject("fs:read /srv/t/**");
         let path = &other.path;
+        let room = guest.files(&[]);
         let run = format!("process:exec {path} transition artifact");
         for (rule, expected) in [("", "EPERM"), ("\nprocess:signal children", "ok")] {
             let subject = guest.subject(&format!("{run}{rule}"));
-            let lines = subject.run(&format!("signal-child {path} up await /no"));
-            assert_eq!(lines, ["up", expected], "{rule}");
+            let gate = format!("{room}/{expected}");
+            let mut running = subject.spawn(&format!("signal-child {path} up await {gate}"));
+            assert_eq!([running.line(), running.line()], ["up", expected], "{rule}");
+            // the child that its parent may not end
+            std::fs::write(gate, "").unwrap();
         }
         // not those that others have started
         let mut stranger = other.spawn("up await /no");
