@@ -4,7 +4,8 @@
 #
 #   cache/6.1-VERSION-RECIPE/   vmlinux (or bzImage)  initrd  modules.ext4  release
 #   cache/root-VERSIONS-RECIPE/ root.ext4
-#   cache/6.1.RECIPE  cache/root.RECIPE    links to what the last fetch chose
+#   cache/peers-VERSION-RECIPE/ the test programs of other security modules, compiled
+#   cache/6.1.RECIPE  cache/root.RECIPE …  links to what the last fetch chose
 #
 # The links let `run` find the images that this very harness makes without asking apt for versions.
 
@@ -14,19 +15,25 @@ cache=${CARTOUCHE_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cartouche-vm}
 # The Debian package whose dependency is the kernel to test.
 declare -A kernel_package=([6.1]=linux-image-amd64 [6.12]=linux-image-6.12-amd64)
 
-# Whether every image that a run may ask for is there.
+# The source package whose test programs are peers, and the release of Debian that it is taken from.
+peers_package=apparmor peers_release=trixie
+
+images=("${!kernel_package[@]}" root peers)
+
+# Whether these images are there.
 have_images() {
 	local name
-	for name in "${!kernel_package[@]}" root; do
+	for name; do
 		[[ -e $cache/$name.$(recipe "$name")/ready ]] || return 1
 	done
 }
 
+# fetch IMAGE…
 fetch() {
-	local tool series
+	local tool name
 	if ((EUID != 0)) && command -v sudo >/dev/null; then
 		mkdir -p "$cache"
-		exec sudo CARTOUCHE_VM_CACHE="$cache" "$here/vm" fetch
+		exec sudo CARTOUCHE_VM_CACHE="$cache" "$here/vm" fetch "$@"
 	fi
 	for tool in apt-get dpkg-deb mmdebstrap mke2fs cpio depmod modprobe xz zstd busybox; do
 		command -v "$tool" >/dev/null || die "vm fetch needs $tool: apt-get install" \
@@ -38,8 +45,12 @@ fetch() {
 	mkdir -p "$cache" || die "the cache cannot be made"
 	exec 8>"$cache/fetch.lock"
 	flock -n 8 || { say "another fetch is running, waiting for it"; flock 8; }
-	for series in "${!kernel_package[@]}"; do fetch_kernel "$series"; done
-	fetch_root
+	for name; do
+		case $name in
+		root | peers) "fetch_$name" ;;
+		*) fetch_kernel "$name" ;;
+		esac
+	done
 	prune
 	say "cache: $cache ($(du -sh "$cache" | cut -f1))"
 }
@@ -48,6 +59,7 @@ fetch() {
 recipe() {
 	case $1 in
 	root) declare -f make_root make_ext4; cat "$here/packages" "$here/guest/customize" ;;
+	peers) echo "$peers_package"; declare -f make_peers; cat "$here/peers" ;;
 	*) declare -f make_kernel extract_vmlinux make_modules make_initrd make_ext4; cat "$here/guest/initrd" ;;
 	esac | sha256sum | cut -c1-12
 }
@@ -214,6 +226,57 @@ make_root() {
 	make_ext4 tree root.ext4 1024
 	rm -rf tree
 	rm root.tar
+}
+
+# With directories of apt's that are its own, for the host's know no source packages; the mirror and the way to
+# it are the host's. What is not signed by Debian is not taken, whatever the host's settings allow.
+fetch_peers() {
+	local apt=$cache/apt own mirror version file
+	for file in /usr/include/sys/apparmor.h /usr/include/liburing.h; do
+		[[ -e $file ]] || die "the image \"peers\" needs $file: apt-get install libapparmor-dev liburing-dev"
+	done
+	# shellcheck disable=SC2016
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' \
+		'Codename: bookworm' 'Component: main' 'Architecture: amd64' | head -n 1)
+	[[ -n $mirror ]] || die "apt has no Debian bookworm source: it says where the mirror is"
+	rm -rf "$apt"
+	mkdir -p "$apt"/state/lists/partial "$apt"/cache/archives/partial
+	cat >"$apt/sources.list" <<-END
+		deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $peers_release main
+	END
+	# on the command line, which goes over the host's files
+	own=(-o "Dir::Etc::SourceList=$apt/sources.list" -o Dir::Etc::SourceParts=/dev/null
+		-o "Dir::State=$apt/state" -o Dir::State::Status=/dev/null -o "Dir::Cache=$apt/cache"
+		-o Acquire::Languages=none -o APT::Sandbox::User=root -o APT::Update::Error-Mode=any
+		-o Acquire::AllowInsecureRepositories=false -o Acquire::AllowWeakRepositories=false
+		-o Acquire::AllowDowngradeToInsecureRepositories=false -o APT::Get::AllowUnauthenticated=false)
+	say "looking for $peers_package in Debian $peers_release"
+	apt-get "${own[@]}" -qq update
+	version=$(apt-cache "${own[@]}" showsrc --only-source "$peers_package" |
+		sed -n 's/^Version: //p' | sort -V | tail -n 1)
+	[[ -n $version ]] || die "Debian $peers_release has no source package $peers_package"
+	keep peers "$version" make_peers "$version" "${own[@]}"
+	rm -rf "$apt"
+}
+
+# make_peers VERSION APT_OPTIONS…: linked like any program of Debian's, but for libraries that the guest lacks.
+make_peers() {
+	local version=$1 name sources
+	shift
+	say "downloading the source of $peers_package $version, and compiling its test programs"
+	apt-get "$@" -qq source --download-only --tar-only "$peers_package=$version"
+	mkdir source
+	tar -x -f "$peers_package"_*.orig.tar.* -C source --strip-components=4 --wildcards \
+		'*/tests/regression/apparmor/*.[ch]'
+	for name in $(grep -v '^#' "$here/peers"); do
+		sources=("source/$name.c")
+		case $name in
+		unix_fd_*) sources+=(source/unix_fd_common.c) ;;
+		unix_socket*) sources+=(source/unix_socket_common.c) ;;
+		esac
+		cc -w -O0 -s -pthread -o "$name" "${sources[@]}" -Wl,-Bstatic -lapparmor -luring -Wl,-Bdynamic
+	done
+	rm -rf source "$peers_package"_*
 }
 
 # Throws away what no fetch or run has touched for a week. A run holds the lock: then not now.
