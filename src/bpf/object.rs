@@ -98,6 +98,15 @@ impl<S: Skeleton> Object<S> {
     /// Opens and loads. Maps marked for it are shared through pins below `pin_root`; programs for hooks
     /// that this kernel lacks are left out.
     pub fn load(pin_root: &Path, types: &KernelTypes) -> Result<Self> {
+        Self::load_prepared(pin_root, types, |_| Ok(()))
+    }
+
+    /// The same, with something done to the opened object before it is loaded.
+    fn load_prepared(
+        pin_root: &Path,
+        types: &KernelTypes,
+        prepare: impl FnOnce(&Self) -> Result<()>,
+    ) -> Result<Self> {
         let root = CString::new(pin_root.as_os_str().as_encoded_bytes())?;
         let options = libbpf_sys::bpf_object_open_opts {
             sz: size_of::<libbpf_sys::bpf_object_open_opts>() as u64,
@@ -120,6 +129,7 @@ impl<S: Skeleton> Object<S> {
                 check(result, || format!("select the program {}", program.name))?;
             }
         }
+        prepare(&object)?;
         // SAFETY: the skeleton is valid and open, and this is the only load.
         let result = unsafe { libbpf_sys::bpf_object__load_skeleton(object.typed().skeleton()) };
         check(result, || format!("load the BPF object {}", S::NAME))?;
@@ -205,6 +215,27 @@ impl<S: Skeleton> Object<S> {
         borrowed
             .try_clone_to_owned()
             .map_err(|source| Error::new(format!("copy the descriptor of map {name}"), source))
+    }
+}
+
+impl Object<sys::file_bpf> {
+    /// [`load`](Self::load), also on a kernel that has no storage in inodes, and calls no program of an LSM.
+    pub fn load_file(pin_root: &Path, types: &KernelTypes) -> Result<Self> {
+        Self::load_prepared(pin_root, types, |object| {
+            let storage = libbpf_sys::BPF_MAP_TYPE_INODE_STORAGE;
+            // SAFETY: makes a map of that type and lets it go; NULL stands for no options.
+            if unsafe { libbpf_sys::libbpf_probe_bpf_map_type(storage, std::ptr::null()) } != 0 {
+                return Ok(());
+            }
+            let object = object.typed();
+            // SAFETY: the map belongs to the open object, which is not loaded yet.
+            let result =
+                unsafe { libbpf_sys::bpf_map__set_autocreate(object.maps.queue_slots, false) };
+            check(result, || "leave out the map queue_slots".to_owned())?;
+            // SAFETY: libbpf has mapped it, and nobody reads it before the load.
+            unsafe { (*object.rodata).has_inode_storage = false };
+            Ok(())
+        })
     }
 }
 

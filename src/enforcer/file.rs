@@ -101,7 +101,7 @@ fn nodes(plan: &Plan) -> (Nodes<'_>, Nodes<'_>) {
 
 impl FileRules {
     pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::file_bpf>::load(root, types)?;
+        let object = Object::load_file(root, types)?;
         Ok(Self {
             short: Tries::new(&object, "file_rules", short_key)?,
             long: Tries::new(&object, "long_file_rules", long_key)?,

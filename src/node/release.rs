@@ -51,13 +51,15 @@ impl Node {
                      is enforced or admitted again",
                 ),
         );
+        // before its files are let go, which nobody owns then
+        let live = self.live.remove(id);
         let let_go = self.keep_released(id).and_then(|slot| {
             for (dev, path) in &claims {
                 self.unclaim(*dev, path, slot)?;
             }
             Ok(())
         });
-        if let Some(live) = self.live.remove(id) {
+        if let Some(live) = live {
             let live = Live {
                 identities: std::collections::BTreeMap::new(),
                 ..live
