@@ -18,6 +18,9 @@ const DOMAINS: &[&str] = &[
     "cut",
 ];
 
+/// What finds addresses for them.
+const SYMBOL: &str = "symbol";
+
 fn main() {
     if let Err(problem) = build() {
         eprintln!("error: {problem}");
@@ -42,7 +45,7 @@ fn build() -> Result<(), String> {
     let include = variable("DEP_BPF_INCLUDE")?;
 
     let mut umbrella = String::from("#include \"cartouche.h\"\n");
-    for domain in DOMAINS {
+    for domain in DOMAINS.iter().chain([&SYMBOL]) {
         let raw = out.join(format!("{domain}.raw.o"));
         let object = out.join(format!("{domain}.bpf.o"));
         compile(&clang, &include, &format!("c-bpf/{domain}.bpf.c"), &raw)?;

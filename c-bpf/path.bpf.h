@@ -58,7 +58,8 @@ struct {
 	__uint(pinning, LIBBPF_PIN_BY_NAME);
 } scratches SEC(".maps");
 
-extern const void rename_lock __ksym;
+/* Of the kernel's rename_lock; see symbol.bpf.c. */
+const volatile __u64 rename_lock_address = 0;
 
 /* d_parent and d_name as they lie in struct dentry, read at once where they are neighbours. */
 struct dentry_name {
@@ -250,11 +251,13 @@ static long walk_step(__u64 index, struct walk_cursor *cursor)
 
 static __always_inline __u32 rename_sequence(void)
 {
-	__u32 sequence = 1;
+	__u32 sequence;
 
 	if (can_cast())
-		return *(volatile __u32 *)&CAST(seqcount, &rename_lock)->sequence;
-	bpf_probe_read_kernel(&sequence, sizeof(sequence), &rename_lock);
+		return *(volatile __u32 *)&CAST(seqcount, rename_lock_address)->sequence;
+	/* odd: as if a rename were under way */
+	if (bpf_probe_read_kernel(&sequence, sizeof(sequence), (const void *)rename_lock_address))
+		return 1;
 	return sequence;
 }
 

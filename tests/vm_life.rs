@@ -396,3 +396,22 @@ fn a_second_daemon_does_not_start() {
     assert_eq!(daemon.standing("only"), Some(Admitted));
     daemon.audit.is_whole();
 }
+
+/// Without its addresses nobody would notice that a path is renamed while it is walked.
+#[test]
+fn where_the_kernel_hides_its_addresses_it_does_not_start() {
+    daemon::require_lsm!();
+    let restrict = "/proc/sys/kernel/kptr_restrict";
+    let mut daemon = daemon::stopped();
+    fs::write(restrict, "2").unwrap();
+
+    let (code, said) = daemon.start_in_vain(&[]);
+
+    fs::write(restrict, "1").unwrap();
+    assert_eq!(code, Some(21), "{said}");
+    assert!(said.contains("kernel.kptr_restrict"), "{said}");
+    daemon.start();
+    daemon.reports("ENFORCE", |report| {
+        report.runtime_state == RuntimeState::Enforce
+    });
+}

@@ -104,6 +104,12 @@ fn a_library_is_mapped_for_its_content_and_kept_from_changing() {
     assert_eq!(told[0].detail.as_deref(), Some("code-mismatch"));
     assert!(!loads(&tool, &yes));
     tool.is_held();
+    let said = daemon::cartouche_ok(&["denials", "plugged"]);
+    assert!(said.contains("seal --update-hashes"), "{said}");
+    assert!(
+        said.contains(&no) && !said.contains(&format!("\"{yes}\"")),
+        "{said}"
+    );
     let draft = "/tmp/updated.toml";
     fs::write(draft, fs::read(tool.policy()).unwrap()).unwrap();
     daemon::cartouche_ok(&["seal", "--update-hashes", draft]);

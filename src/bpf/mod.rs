@@ -2,10 +2,10 @@
 //! sign of an errno or a raw pointer.
 #![allow(unsafe_code)]
 
-pub mod btf;
 pub mod link;
 pub mod object;
 pub mod ring;
+pub mod running;
 pub mod sys;
 pub mod table;
 pub mod words;

@@ -6,8 +6,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::ptr::NonNull;
 
-use super::btf::KernelTypes;
 use super::link::Link;
+use super::running::RunningKernel;
 use super::sys::{self, Plain};
 use super::table::shape;
 use super::{Error, Result, check};
@@ -26,10 +26,18 @@ pub unsafe trait Skeleton: Sized {
     unsafe fn destroy(this: *mut Self);
     fn skeleton(&self) -> *mut libbpf_sys::bpf_object_skeleton;
     fn object(&self) -> *mut libbpf_sys::bpf_object;
+    /// Where its programs find the address of the kernel's rename_lock; NULL if they do not read that.
+    fn rename_lock(&self) -> *mut u64;
 }
 
 macro_rules! skeleton {
     ($type:ident, $open:ident, $destroy:ident) => {
+        skeleton!($type, $open, $destroy, |skeleton| {
+            // SAFETY: libbpf has mapped the variables of an object that is open.
+            unsafe { &raw mut (*skeleton.rodata).rename_lock_address }
+        });
+    };
+    ($type:ident, $open:ident, $destroy:ident, |$this:ident| $rename_lock:expr) => {
         // SAFETY: names of one generated skeleton.
         unsafe impl Skeleton for sys::$type {
             const NAME: &'static str = stringify!($type);
@@ -47,6 +55,10 @@ macro_rules! skeleton {
             fn object(&self) -> *mut libbpf_sys::bpf_object {
                 self.obj
             }
+            fn rename_lock(&self) -> *mut u64 {
+                let $this = self;
+                $rename_lock
+            }
         }
     };
 }
@@ -62,6 +74,12 @@ skeleton!(
 );
 skeleton!(guard_bpf, guard_bpf__open_opts, guard_bpf__destroy);
 skeleton!(cut_bpf, cut_bpf__open_opts, cut_bpf__destroy);
+skeleton!(
+    symbol_bpf,
+    symbol_bpf__open_opts,
+    symbol_bpf__destroy,
+    |_skeleton| std::ptr::null_mut()
+);
 
 /// A loaded object. Dropping it closes its descriptors; what is pinned stays in force.
 #[must_use = "dropping it closes the programs that are not pinned"]
@@ -97,16 +115,13 @@ pub struct Program<'a> {
 impl<S: Skeleton> Object<S> {
     /// Opens and loads. Maps marked for it are shared through pins below `pin_root`; programs for hooks
     /// that this kernel lacks are left out.
-    pub fn load(pin_root: &Path, types: &KernelTypes) -> Result<Self> {
-        Self::load_prepared(pin_root, types, |_| Ok(()))
+    pub fn load(pin_root: &Path, running: &RunningKernel) -> Result<Self> {
+        let object = Self::open(pin_root)?;
+        object.fit(running)?;
+        object.load_opened()
     }
 
-    /// The same, with something done to the opened object before it is loaded.
-    fn load_prepared(
-        pin_root: &Path,
-        types: &KernelTypes,
-        prepare: impl FnOnce(&Self) -> Result<()>,
-    ) -> Result<Self> {
+    fn open(pin_root: &Path) -> Result<Self> {
         let root = CString::new(pin_root.as_os_str().as_encoded_bytes())?;
         let options = libbpf_sys::bpf_object_open_opts {
             sz: size_of::<libbpf_sys::bpf_object_open_opts>() as u64,
@@ -121,19 +136,31 @@ impl<S: Skeleton> Object<S> {
                 io::Error::last_os_error(),
             )
         })?;
-        let object = Self { skeleton };
-        for program in object.programs() {
-            if program.is_optional() && types.has_function(&program.kernel_function()) {
+        Ok(Self { skeleton })
+    }
+
+    /// Before it is loaded: selects its programs, and tells them what they cannot know.
+    fn fit(&self, running: &RunningKernel) -> Result<()> {
+        for program in self.programs() {
+            if program.is_optional() && running.has_function(&program.kernel_function()) {
                 // SAFETY: the program belongs to the open object, which is not loaded yet.
                 let result = unsafe { libbpf_sys::bpf_program__set_autoload(program.raw(), true) };
                 check(result, || format!("select the program {}", program.name))?;
             }
         }
-        prepare(&object)?;
+        let place = self.typed().rename_lock();
+        if !place.is_null() {
+            // SAFETY: a variable that libbpf has mapped, and nobody reads it before the load.
+            unsafe { *place = running.rename_lock() };
+        }
+        Ok(())
+    }
+
+    fn load_opened(self) -> Result<Self> {
         // SAFETY: the skeleton is valid and open, and this is the only load.
-        let result = unsafe { libbpf_sys::bpf_object__load_skeleton(object.typed().skeleton()) };
+        let result = unsafe { libbpf_sys::bpf_object__load_skeleton(self.typed().skeleton()) };
         check(result, || format!("load the BPF object {}", S::NAME))?;
-        Ok(object)
+        Ok(self)
     }
 
     /// The typed skeleton: programs and variables by their names.
@@ -220,22 +247,39 @@ impl<S: Skeleton> Object<S> {
 
 impl Object<sys::file_bpf> {
     /// [`load`](Self::load), also on a kernel that has no storage in inodes, and calls no program of an LSM.
-    pub fn load_file(pin_root: &Path, types: &KernelTypes) -> Result<Self> {
-        Self::load_prepared(pin_root, types, |object| {
-            let storage = libbpf_sys::BPF_MAP_TYPE_INODE_STORAGE;
-            // SAFETY: makes a map of that type and lets it go; NULL stands for no options.
-            if unsafe { libbpf_sys::libbpf_probe_bpf_map_type(storage, std::ptr::null()) } != 0 {
-                return Ok(());
-            }
-            let object = object.typed();
+    pub fn load_file(pin_root: &Path, running: &RunningKernel) -> Result<Self> {
+        let object = Self::open(pin_root)?;
+        object.fit(running)?;
+        let storage = libbpf_sys::BPF_MAP_TYPE_INODE_STORAGE;
+        // SAFETY: makes a map of that type and lets it go; NULL stands for no options.
+        if unsafe { libbpf_sys::libbpf_probe_bpf_map_type(storage, std::ptr::null()) } == 0 {
+            let typed = object.typed();
             // SAFETY: the map belongs to the open object, which is not loaded yet.
             let result =
-                unsafe { libbpf_sys::bpf_map__set_autocreate(object.maps.queue_slots, false) };
+                unsafe { libbpf_sys::bpf_map__set_autocreate(typed.maps.queue_slots, false) };
             check(result, || "leave out the map queue_slots".to_owned())?;
             // SAFETY: libbpf has mapped it, and nobody reads it before the load.
-            unsafe { (*object.rodata).has_inode_storage = false };
-            Ok(())
-        })
+            unsafe { (*typed.rodata).has_inode_storage = false };
+        }
+        object.load_opened()
+    }
+}
+
+impl Object<sys::symbol_bpf> {
+    /// The address of the kernel's rename_lock. Without it a walk would not notice a rename on its way.
+    pub fn find_rename_lock(pin_root: &Path) -> Result<u64> {
+        let mut address = 0_u64;
+        let object = Self::open(pin_root)?.load_opened()?;
+        let result = object.program("find_rename_lock")?.run(&mut address)?;
+        let errno = match (result.cast_signed(), address) {
+            (0, 0) => libc::ENOENT,
+            (0, _) => return Ok(address),
+            (error, _) => -error,
+        };
+        Err(Error::new(
+            "learn an address from the kernel, which takes CAP_SYSLOG and kernel.kptr_restrict = 0 or 1",
+            io::Error::from_raw_os_error(errno),
+        ))
     }
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::suggestion::Rule;
 use super::{Answer, Error, hint, require, suggestion, time};
+use crate::artifact::capability::CapabilityName;
 use crate::audit::{Record, each_record, printable};
 use crate::config::Paths;
 use crate::event::{Code, Outcome, Runtime};
@@ -212,6 +213,15 @@ impl Denials {
                 && denial.rule.is_some()
                 && in_force
                     .is_some_and(|entry| suggestion::is_declared(&entry.effective, &runtime));
+            let pins = in_force.is_some_and(|entry| {
+                let mut pinned = entry.effective.code();
+                pinned.any(|(path, _)| *path == denial.object)
+            });
+            if pins && denial.operation == CapabilityName::CodeLoad.as_str() {
+                denial.rule = None;
+                denial.allow = None;
+                denial.never = Some(suggestion::OTHER_CONTENT.to_owned());
+            }
         }
         denials
     }

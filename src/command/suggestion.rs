@@ -18,6 +18,10 @@ pub(super) struct Rule {
     qualifier: Option<(&'static str, String)>,
 }
 
+/// What to do about a pinned file that was not loaded: any line that allows its path would pin nothing.
+pub(super) const OTHER_CONTENT: &str = "The artifact pins it under code:load with another content. If it was updated, \
+     \"cartouche seal --update-hashes FILE\" takes its new hash into the artifact";
+
 /// Why it was refused, as a detail word: a power that nothing grants has one word, whichever hook saw it.
 pub(super) fn reason(detail: Option<&str>, operation: &str) -> Option<String> {
     let grantable = CapabilityName::parse(operation).is_some();

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{Enforcer, Error, Hook, hooks_of, on_demand};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys;
 
 /// Judge every read, write, send and receive of everybody.
@@ -17,9 +17,9 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
         Ok(Self {
-            object: Object::<sys::cut_bpf>::load(root, types)?,
+            object: Object::<sys::cut_bpf>::load(root, running)?,
         })
     }
 

@@ -16,8 +16,8 @@ use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, h
 use crate::artifact::capability::CapabilityName;
 use crate::artifact::digest::hex;
 use crate::bpf;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 use crate::plan::{FileKey, Plan};
@@ -84,8 +84,8 @@ fn subject_key(file: FileKey) -> sys::subject_key {
 const NO_PROGRAM: u32 = sys::SUBJECT_EXAMINED | sys::SUBJECT_CODE;
 
 impl Exec {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::exec_bpf>::load(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::<sys::exec_bpf>::load(root, running)?;
         object.spare(std::process::id());
         let units = Units::new(&object)?;
         // the programs of before know of units: these must, from their first moment on

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{FileNode, Plan, is_long};
@@ -100,8 +100,8 @@ fn nodes(plan: &Plan) -> (Nodes<'_>, Nodes<'_>) {
 }
 
 impl FileRules {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::load_file(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::load_file(root, running)?;
         Ok(Self {
             short: Tries::new(&object, "file_rules", short_key)?,
             long: Tries::new(&object, "long_file_rules", long_key)?,

@@ -7,8 +7,8 @@ use std::path::Path;
 use super::exec::Identity;
 use super::{Enforcer, Error, Hook, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 
@@ -23,8 +23,8 @@ pub(super) struct Guard {
 }
 
 impl Guard {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::guard_bpf>::load(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::<sys::guard_bpf>::load(root, running)?;
         Ok(Self {
             guarded: Table::new(object.map("guarded")?, "guarded")?,
             ids: Table::new(object.map("guarded_ids")?, "guarded_ids")?,

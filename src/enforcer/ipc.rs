@@ -7,8 +7,8 @@ use std::path::Path;
 use super::rule_hash::RuleHash;
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::Table;
 use crate::plan::Plan;
@@ -19,8 +19,8 @@ pub(super) struct Ipc {
 }
 
 impl Ipc {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::ipc_bpf>::load(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::<sys::ipc_bpf>::load(root, running)?;
         Ok(Self {
             targets: RuleHash::new(
                 object.map("target_grants")?,

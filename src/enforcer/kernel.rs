@@ -16,9 +16,9 @@ use super::unit::UnitRules;
 use super::{Enforcer, Error, Held, Hook, PIN_ROOT, PlanNumber, Uses, pins};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::pinned_program;
 use crate::bpf::ring::Ring;
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 use crate::bpf::words::Words;
@@ -81,10 +81,10 @@ impl Kernel {
     pub fn load() -> Result<Self, Error> {
         let root = Path::new(PIN_ROOT);
         pins::prepare(root)?;
-        let types = KernelTypes::read()?;
-        let exec = Exec::load(root, &types)?;
-        let ipc = Ipc::load(root, &types)?;
-        let guard = Guard::load(root, &types)?;
+        let running = RunningKernel::read(root)?;
+        let exec = Exec::load(root, &running)?;
+        let ipc = Ipc::load(root, &running)?;
+        let guard = Guard::load(root, &running)?;
         let own = std::env::current_exe().ok();
         for program in [own.as_deref(), Some(Path::new(COMMAND))]
             .into_iter()
@@ -96,10 +96,10 @@ impl Kernel {
         }
         Ok(Self {
             guard,
-            files: FileRules::load(root, &types)?,
-            network: Network::load(root, &types)?,
-            privilege: Privilege::load(root, &types)?,
-            cut: Cut::load(root, &types)?,
+            files: FileRules::load(root, &running)?,
+            network: Network::load(root, &running)?,
+            privilege: Privilege::load(root, &running)?,
+            cut: Cut::load(root, &running)?,
             slots: Words::map(&exec.object().map("slots")?, "slots")?,
             holders: ipc.holders()?,
             counts: Table::new(exec.object().map("counts")?, "counts")?,

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::rule_hash::{RuleHash, count};
 use super::{CGROUP_ROOT, Enforcer, Error, Held, Hook, PlanNumber, Uses, hooks_of, on_demand, pin};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::link::Link;
 use crate::bpf::object::{Id, Kind, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
 use crate::plan::{EndpointRange, Plan, SingleEndpoint};
@@ -33,8 +33,8 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::network_bpf>::load(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::<sys::network_bpf>::load(root, running)?;
         Ok(Self {
             singles: RuleHash::new(
                 object.map("net_rules")?,

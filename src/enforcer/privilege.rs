@@ -6,8 +6,8 @@ use std::path::Path;
 use super::rule_hash::RuleHash;
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
-use crate::bpf::btf::KernelTypes;
 use crate::bpf::object::{Id, Object};
+use crate::bpf::running::RunningKernel;
 use crate::bpf::sys;
 use crate::plan::Plan;
 
@@ -17,8 +17,8 @@ pub(super) struct Privilege {
 }
 
 impl Privilege {
-    pub(super) fn load(root: &Path, types: &KernelTypes) -> Result<Self, Error> {
-        let object = Object::<sys::privilege_bpf>::load(root, types)?;
+    pub(super) fn load(root: &Path, running: &RunningKernel) -> Result<Self, Error> {
+        let object = Object::<sys::privilege_bpf>::load(root, running)?;
         Ok(Self {
             grants: RuleHash::new(object.map("grants")?, "grants", |key: &sys::grant_key| {
                 key.plan

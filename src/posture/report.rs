@@ -46,7 +46,7 @@ impl Blocker {
             Self::CapabilityAuditOnly => "mend what the other blockers name",
             Self::BpfLsmDisabled => "add bpf to the boot parameter lsm= and reboot",
             Self::CoreUnsupported => {
-                "the kernel needs CONFIG_DEBUG_INFO_BTF=y, and its programs must load"
+                "the kernel needs CONFIG_DEBUG_INFO_BTF=y and kernel.kptr_restrict = 0 or 1, and programs must load"
             }
             Self::BpffsUnmounted => "mount it: mount -t bpf bpf /sys/fs/bpf",
             Self::NetworkHookUnavailable => {
