@@ -157,6 +157,9 @@ pub struct Verdict {
     pub detail: Option<String>,
     /// Every problem, or what was narrowed away, as sentences.
     pub messages: Vec<String>,
+    /// Why nothing is refused to it although it is admitted; absent if it is held to its envelope.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unenforced: Option<String>,
 }
 
 /// Why a request was not done.

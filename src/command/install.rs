@@ -141,7 +141,9 @@ fn told(target: &str, verdict: &control::Verdict) -> Result<Answer, Error> {
     let id = verdict.id.as_deref().unwrap_or("-");
     let mut text = match verdict.standing {
         Standing::Admitted => {
-            format!("{target}: admitted as {id}; its programs are held to it now\n")
+            let held = verdict.unenforced.as_deref();
+            let held = held.unwrap_or("its programs are held to it now");
+            format!("{target}: admitted as {id}; {held}\n")
         }
         Standing::Waiting => {
             format!(
@@ -263,6 +265,7 @@ mod tests {
             error: Some("ERR_CART_DUPLICATE_ARTIFACT".into()),
             detail: Some("duplicate-id".into()),
             messages: vec!["The id is taken".into()],
+            unenforced: None,
         };
 
         let admitted = told("x", &verdict(Standing::Admitted)).unwrap();
@@ -274,6 +277,30 @@ mod tests {
             rejected
                 .text
                 .contains("ERR_CART_DUPLICATE_ARTIFACT duplicate-id\nx: The id is taken")
+        );
+    }
+
+    #[test]
+    fn an_admitted_artifact_to_which_nothing_is_refused_is_not_said_to_be_held() {
+        let admitted = |unenforced: Option<&str>| {
+            let verdict = control::Verdict {
+                standing: Standing::Admitted,
+                id: Some("tool".into()),
+                error: None,
+                detail: None,
+                messages: vec![],
+                unenforced: unenforced.map(str::to_owned),
+            };
+            told("x", &verdict).unwrap().text
+        };
+
+        assert_eq!(
+            admitted(None),
+            "x: admitted as tool; its programs are held to it now\n"
+        );
+        assert_eq!(
+            admitted(Some("in audit mode: nothing is refused")),
+            "x: admitted as tool; in audit mode: nothing is refused\n"
         );
     }
 

@@ -128,6 +128,7 @@ impl Node {
                         error: None,
                         detail: None,
                         messages: effective.narrowed.clone(),
+                        unenforced: None,
                     },
                     Err(error) => self.not_in_force(id, &error),
                 }
@@ -147,6 +148,7 @@ impl Node {
                 error: error.map(|error| error.to_string()),
                 detail: Some(detail.to_string()),
                 messages: vec![problems.to_string()],
+                unenforced: None,
             },
         }
     }
@@ -166,6 +168,7 @@ impl Node {
             error: None,
             detail: Some("kernel".to_owned()),
             messages: vec![message],
+            unenforced: None,
         }
     }
 

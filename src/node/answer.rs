@@ -7,7 +7,7 @@ use crate::control::{Call, Inspected, Listed, Request, Response, Standing, Statu
 
 use crate::plan::IMPLIED;
 
-use super::{Node, now_unix};
+use super::{Node, now_unix, rfc3339};
 
 impl Node {
     /// Answers a call, or keeps it until what it waits for has happened. Whether anything changed.
@@ -99,6 +99,8 @@ impl Node {
                 verdict.messages.push(format!(
                     "The artifact stays released: \"cartouche mode {id} enforce\" ends that"
                 ));
+            } else if verdict.standing == Standing::Admitted {
+                verdict.unenforced = verdict.id.as_deref().and_then(|id| self.unenforced(id));
             }
             verdict.messages.extend(self.save_problem.clone());
             verdict
@@ -206,9 +208,7 @@ impl Node {
                         .filter(|_| self.enforcing)
                         .and_then(|until| {
                             let left = until.saturating_sub(now_unix());
-                            let until =
-                                jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok()?;
-                            (left > 0).then(|| until.to_string())
+                            rfc3339(until).filter(|_| left > 0)
                         }),
                     tasks,
                     denials,

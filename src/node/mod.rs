@@ -10,6 +10,7 @@ mod cut;
 mod examine;
 mod guard;
 mod managed;
+mod mode;
 mod observe;
 mod reconcile;
 mod release;
@@ -564,6 +565,12 @@ fn standing(entry: &registry::Entry) -> Standing {
         (false, true) => Standing::Released,
         (false, false) => Standing::Admitted,
     }
+}
+
+/// A time for people: RFC 3339, UTC; None for one beyond all calendars.
+fn rfc3339(unix: u64) -> Option<String> {
+    let time = jiff::Timestamp::from_second(i64::try_from(unix).ok()?).ok()?;
+    Some(time.to_string())
 }
 
 /// Seconds since 1970.

@@ -273,6 +273,7 @@ impl Node {
                 error: None,
                 detail: None,
                 messages: Vec::new(),
+                unenforced: None,
             },
             inputs: String::new(),
             executables: claimed.paths.into_iter().collect(),

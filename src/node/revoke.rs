@@ -8,7 +8,7 @@ use crate::event::{Code, Event, Outcome};
 use crate::registry::Entry;
 
 use super::admit::executable_paths;
-use super::{Error, Node, now_unix};
+use super::{Error, Node, now_unix, rfc3339};
 
 /// Seconds until a mode that could not be ended is tried again.
 const RETRY: u64 = 60;
@@ -284,12 +284,7 @@ impl Node {
             Err(refused) => return Response::Refused(refused),
         };
         if !self.enforcing && mode == Mode::Enforce {
-            let why = match self.config.mode {
-                Mode::Audit => {
-                    "it was started with mode = \"audit\"; change that and restart cartouched"
-                }
-                Mode::Enforce => "it cannot enforce; \"cartouche posture\" says why",
-            };
+            let why = self.why_it_only_audits();
             return Response::refused(
                 Why::Unfit,
                 format!(
@@ -303,7 +298,7 @@ impl Node {
             Mode::Audit => "Nothing is refused to it; what would be is recorded",
         };
         let until = until
-            .and_then(|until| jiff::Timestamp::from_second(i64::try_from(until).ok()?).ok())
+            .and_then(rfc3339)
             .map(|until| format!(" until {until}"))
             .unwrap_or_default();
         Response::Done {
