@@ -1,7 +1,7 @@
 //! `cartouche detach`.
 
 use super::mode::done;
-use super::{Answer, Error, Exit, ask};
+use super::{Answer, Error, ask};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::Request;
@@ -26,9 +26,7 @@ pub(super) struct Args {
 pub(super) fn run(_: &Args, paths: &Paths) -> Result<Answer, Error> {
     match ask(paths, &Request::Detach) {
         Ok(response) => done(response),
-        Err(error) if matches!(error, Error::Daemon { .. }) && error.exit() == Exit::NotRunning => {
-            detach(paths)
-        }
+        Err(Error::NotRunning { .. }) => detach(paths),
         Err(error) => Err(error),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::absence::Absence;
 use crate::artifact::digest::SealError;
 use crate::control::Why;
 use crate::{atomic_write, audit, control, site, way_out};
@@ -79,6 +80,11 @@ pub enum Error {
     Site { source: site::Error },
     /// The daemon did not answer, or refused.
     Daemon { source: control::Error },
+    /// No daemon answers.
+    NotRunning {
+        absence: Absence,
+        source: control::Error,
+    },
     /// There is not even a directory of Cartouche's on this machine.
     NotInstalled { path: PathBuf },
     /// Cartouche is installed, but for this directory.
@@ -133,7 +139,7 @@ impl Error {
             },
             Self::Seal { .. } => Exit::No,
             Self::NotFound { .. } | Self::NoDirectory { .. } => Exit::NotFound,
-            Self::NotInstalled { .. } => Exit::NotRunning,
+            Self::NotInstalled { .. } | Self::NotRunning { .. } => Exit::NotRunning,
             Self::Unfit { .. } => Exit::Usage,
             Self::NotRun { .. }
             | Self::NotWritten { .. }
@@ -175,6 +181,7 @@ impl fmt::Display for Error {
             Self::Seal { path, .. } => write!(f, "The draft {path:?} was not sealed"),
             Self::Site { .. } => f.write_str("The artifact cannot be judged on this machine"),
             Self::Daemon { source } => source.fmt(f),
+            Self::NotRunning { absence, source } => write!(f, "{source}; {}", absence.cure()),
             Self::NotInstalled { path } => write!(
                 f,
                 "Cartouche is not installed on this machine, or never ran: there is no directory \
@@ -207,7 +214,9 @@ impl std::error::Error for Error {
             Self::Seal { source, .. } => Some(source),
             Self::Site { source } => Some(source),
             // Shown in place of this error.
-            Self::Daemon { source } => std::error::Error::source(source),
+            Self::Daemon { source } | Self::NotRunning { source, .. } => {
+                std::error::Error::source(source)
+            }
             Self::WayOut { source } => std::error::Error::source(source),
             Self::Log { source } => Some(source),
             Self::Json { source } => Some(source),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::absence::Absence;
 use super::list::mode;
 use super::table::{or_dash, pairs};
 use super::{Answer, Error, Exit, ask, hint, snapshot};
@@ -39,7 +40,7 @@ pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
                         hint_of(&args.id, &artifacts)
                     ),
                 })?;
-            let text = format!("{}{}", snapshot::note(paths), head(listed, None));
+            let text = format!("{}{}", Absence::of(paths).note(), head(listed, None));
             Ok(Answer::new(text, listed)?.exit(Exit::NotRunning))
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::{Answer, Error, Exit, require, time, verify};
+use super::{Answer, Error, Exit, require, time, unanswered, verify};
 use crate::admission::{Options, Verdict};
 use crate::artifact::digest::sha256_hex;
 use crate::atomic_write::atomic_write;
@@ -81,7 +81,7 @@ fn install(args: &Args, paths: &Paths) -> Result<Answer, Error> {
         }
         Ok(Response::Verdict(verdict)) => told(&shown, &verdict),
         Ok(_) => Err(Error::OtherAnswer),
-        Err(error) => untold(&shown, &error),
+        Err(error) => untold(&shown, &unanswered(error, paths)),
     }?;
     for warning in &checked.warnings {
         answer
@@ -169,20 +169,13 @@ fn told(target: &str, verdict: &control::Verdict) -> Result<Answer, Error> {
 }
 
 /// The file is in place, but what became of it is not known.
-fn untold(target: &str, error: &control::Error) -> Result<Answer, Error> {
+fn untold(target: &str, error: &Error) -> Result<Answer, Error> {
     let cause = chain(error);
     let text = format!(
         "{target}: copied, but there is no verdict: {cause}. It is judged when the daemon reads it; see \"cartouche list\"\n"
     );
     let json = json!({ "standing": null, "file": target, "error": cause });
-    let exit = match error {
-        control::Error::NotRunning { .. } => Exit::NotRunning,
-        control::Error::NotPermitted { .. } => Exit::NotPermitted,
-        control::Error::TimedOut => Exit::TimedOut,
-        control::Error::Refused(refused) if refused.why == control::Why::TimedOut => Exit::TimedOut,
-        _ => Exit::Failed,
-    };
-    Ok(Answer::new(text, &json)?.exit(exit))
+    Ok(Answer::new(text, &json)?.exit(error.exit()))
 }
 
 #[cfg(test)]

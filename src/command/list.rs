@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::absence::Absence;
 use super::table::{or_dash, table};
 use super::{Answer, Error, Exit, ask, snapshot};
 use crate::audit::printable;
@@ -20,7 +21,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
         Ok(_) => Err(Error::OtherAnswer),
         Err(error) => {
             let artifacts = snapshot::artifacts(error, paths)?;
-            let text = format!("{}{}", snapshot::note(paths), text(&artifacts));
+            let text = format!("{}{}", Absence::of(paths).note(), text(&artifacts));
             Ok(Answer::new(text, &artifacts)?.exit(Exit::NotRunning))
         }
     }

@@ -1,6 +1,7 @@
 //! The command `cartouche`: asks, shows, and moves artifacts to where they count. Only [`main`]
 //! prints.
 
+mod absence;
 mod audit;
 mod denials;
 mod detach;
@@ -35,6 +36,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 pub use exit::{Error, Exit};
+
+use absence::Absence;
 
 use crate::config::Paths;
 use crate::control::{self, Client, Request, Response};
@@ -218,13 +221,22 @@ fn require(directory: &Path) -> Result<(), Error> {
 /// daemon does not run.
 fn ask(paths: &Paths, request: &Request) -> Result<Response, Error> {
     let client = Client::new(&paths.control(), PATIENCE);
-    client.ask(request).map_err(|error| match error {
+    client
+        .ask(request)
+        .map_err(|error| unanswered(error, paths))
+}
+
+fn unanswered(error: control::Error, paths: &Paths) -> Error {
+    match error {
         control::Error::NotRunning { .. } => match require(&paths.state) {
             Err(never) => never,
-            Ok(()) => error.into(),
+            Ok(()) => Error::NotRunning {
+                absence: Absence::of(paths),
+                source: error,
+            },
         },
         other => other.into(),
-    })
+    }
 }
 
 /// Where to look for an artifact that is not there.

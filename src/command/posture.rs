@@ -5,8 +5,9 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
+use super::absence::Absence;
 use super::table::pairs;
-use super::{Answer, Error, Exit, ask, snapshot};
+use super::{Answer, Error, Exit, ask};
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{Request, Response};
@@ -36,7 +37,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
             };
             // A user who may not ask has only the report's own word for it that it still holds.
             let silent = error.exit() == Exit::NotRunning;
-            let unpinned = silent && snapshot::is_unpinned(paths);
+            let unpinned = silent && Absence::of(paths) != Absence::Pinned;
             if unpinned {
                 nothing_in_force(&mut report);
             }

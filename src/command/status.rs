@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::absence::Absence;
 use super::table::pairs;
 use super::{Answer, Error, Exit, ask, snapshot};
 use crate::audit::printable;
@@ -25,7 +26,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
             let counts = counts(&artifacts);
             let text = format!(
                 "{}{}",
-                snapshot::note(paths),
+                Absence::of(paths).note(),
                 pairs(&[("Artifacts", count(&counts))])
             );
             Ok(Answer::new(text, &not_running(&counts))?.exit(Exit::NotRunning))

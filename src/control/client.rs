@@ -31,9 +31,7 @@ pub enum Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotRunning { .. } => f.write_str(
-                "The daemon is not running; start it with \"systemctl start cartouched\" (what it had put in force is in force without it)",
-            ),
+            Self::NotRunning { .. } => f.write_str("The daemon is not running"),
             Self::NotPermitted { path } => {
                 write!(f, "Only root may talk to the daemon through {path:?}")
             }
