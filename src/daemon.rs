@@ -322,7 +322,7 @@ fn tell_failure(config: &Config, paths: &Paths, system: System, why: &str) {
     if let Some(last) = last {
         let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0);
         let (report, event) = posture::refused(last, why, now);
-        put(&report, Some(event), paths, &mut audit);
+        put(report, Some(event), paths, &mut audit);
         return;
     }
     let refusal = Admission::Refused(why.to_owned());
@@ -340,18 +340,18 @@ fn tell_refusal(
     audit: &mut Audit,
 ) -> (ExitCode, BTreeSet<Blocker>) {
     let (report, event) = Posture::default().update(observed);
-    put(&report, event, paths, audit);
-    let blockers = report.enforce_blockers;
+    let blockers = report.enforce_blockers.clone();
+    put(report, event, paths, audit);
     let code = ExitCode::of_blockers(&blockers).unwrap_or(ExitCode::Unattached);
     (code, blockers)
 }
 
 /// Puts a report where it is read, and its change into the audit.
-fn put(report: &Report, event: Option<Event>, paths: &Paths, audit: &mut Audit) {
+fn put(report: Report, event: Option<Event>, paths: &Paths, audit: &mut Audit) {
     if let Some(event) = event {
         audit.record(event, Instant::now());
     }
-    if let Err(error) = publish(report, paths) {
+    if let Err(error) = publish(&report.with_audit_head(audit.head()), paths) {
         audit.record(
             Event::new(Code::SinkChanged, Outcome::Noted)
                 .detail("posture")

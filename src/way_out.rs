@@ -118,12 +118,7 @@ pub fn take_off(paths: &Paths, word: &str, way: &str) -> Result<Vec<String>, Err
             Admission::Stopped,
         )
     };
-    let (report, change) = Posture::default().update(&observed);
-    if removed.is_ok()
-        && let Err(error) = publish(&report, paths)
-    {
-        untold.push(chain(&error));
-    }
+    let (mut report, change) = Posture::default().update(&observed);
     if let Some(audit) = &mut audit {
         audit.record(event, Instant::now());
         if let Some(change) = change.filter(|_| removed.is_ok()) {
@@ -133,6 +128,12 @@ pub fn take_off(paths: &Paths, word: &str, way: &str) -> Result<Vec<String>, Err
         if audit.records_lost() > 0 {
             untold.push("This is not in the audit log, which takes no records".to_owned());
         }
+        report = report.with_audit_head(audit.head());
+    }
+    if removed.is_ok()
+        && let Err(error) = publish(&report, paths)
+    {
+        untold.push(chain(&error));
     }
     removed
         .map(|()| untold)
@@ -142,6 +143,7 @@ pub fn take_off(paths: &Paths, word: &str, way: &str) -> Result<Vec<String>, Err
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::posture::Report;
 
     #[test]
     fn the_last_word_of_the_command_line_counts() {
@@ -168,10 +170,16 @@ mod tests {
 
         assert_eq!(untold, [""; 0]);
         assert!(!paths.bpffs.exists());
-        let mut codes = Vec::new();
-        audit::each_record(&paths.state, |record| codes.push(record.event.code)).unwrap();
+        let (mut codes, mut newest) = (Vec::new(), String::new());
+        audit::each_record(&paths.state, |record| {
+            codes.push(record.event.code);
+            newest = record.hash;
+        })
+        .unwrap();
         assert!(codes.contains(&Code::WayOut) && codes.contains(&Code::PostureChanged));
         let text = std::fs::read_to_string(paths.report()).unwrap();
+        let report: Report = serde_json::from_str(&text).unwrap();
+        assert_eq!(report.cartouche.audit_head, newest, "it is no witness");
         assert!(
             text.contains("BREAK_GLASS") && text.contains("\"DEGRADED\""),
             "{text}"

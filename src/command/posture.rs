@@ -47,7 +47,7 @@ pub(super) fn run(paths: &Paths) -> Result<Answer, Error> {
                 (true, _) => (String::new(), Exit::No),
                 (false, _) => (
                     format!(
-                        "The daemon is not running. This is what it last said, at {}:\n\n",
+                        "The daemon is not running. This is what was last said, at {}:\n\n",
                         report.cartouche.written_at
                     ),
                     Exit::NotRunning,
@@ -98,54 +98,20 @@ fn is_valid(report: &Report, boot_id: &str, now: Timestamp) -> bool {
     report.cartouche.boot_id == boot_id && until.is_some_and(|until| now <= until)
 }
 
+/// For people: where a way out took everything off, without what merely follows from that.
 fn text(report: &Report) -> String {
+    let detached = is_detached(report);
+    let mut rows = vec![
+        ("State", state(report)),
+        ("Kernel", kernel(report, detached)),
+    ];
+    if !detached {
+        rows.push(("Blockers", blockers(report)));
+        rows.push(("Canary", canary(report).to_owned()));
+    }
+    rows.extend(requirements(report));
     let own = &report.cartouche;
-    let blockers: Vec<_> = report.enforce_blockers.iter().map(|b| b.as_str()).collect();
-    let blockers = if blockers.is_empty() {
-        "none".to_owned()
-    } else {
-        blockers.join(" ")
-    };
-    let requirements = &report.requirements;
-    let met = &report.requirements_met;
-    let need = |required: bool, met: bool| match (required, met) {
-        (false, _) => "not required",
-        (true, true) => "required, enforced",
-        (true, false) => "required, NOT enforced",
-    };
-    let canary = match (own.canary.ran_at_unix, own.canary.passed) {
-        (None, _) => "did not run",
-        (_, true) => "refused, as it must be",
-        (_, false) => "NOT refused, or not reported",
-    };
-    let mut text = pairs(&[
-        ("State", report.runtime_state.to_string()),
-        (
-            "Kernel",
-            format!("{}, support {}", report.kernel_version, report.capability),
-        ),
-        ("Blockers", blockers),
-        ("Canary", canary.to_owned()),
-        (
-            "Network",
-            need(requirements.network_enforcement_required, met.network).to_owned(),
-        ),
-        (
-            "Identity",
-            need(requirements.exec_identity_required, met.exec_identity).to_owned(),
-        ),
-        (
-            "Loaded code",
-            need(
-                requirements.verified_exec_runtime_deps_required,
-                met.exec_runtime_deps,
-            )
-            .to_owned(),
-        ),
-        (
-            "IMA appraisal",
-            need(requirements.ima_appraisal_required, met.ima_appraisal).to_owned(),
-        ),
+    rows.extend([
         ("Artifacts", own.artifacts.len().to_string()),
         (
             "Audit head",
@@ -153,31 +119,137 @@ fn text(report: &Report) -> String {
         ),
         ("Written", own.written_at.clone()),
     ]);
-    if !own.reasons.is_empty() {
-        text.push_str("\nNot ENFORCE, because:\n");
-        for reason in &own.reasons {
-            text.push_str(&format!(
-                "  {}  {}\n",
-                reason.code,
-                printable(&reason.message)
-            ));
-        }
+    pairs(&rows) + &reasons(report, detached) + &unmediated(report)
+}
+
+fn has(report: &Report, code: ReasonCode) -> bool {
+    report.cartouche.reasons.iter().any(|one| one.code == code)
+}
+
+/// Whether nothing is attached because an administrator asked for that.
+fn is_detached(report: &Report) -> bool {
+    has(report, ReasonCode::BreakGlass) && has(report, ReasonCode::NotAttached)
+}
+
+fn state(report: &Report) -> String {
+    let state = report.runtime_state;
+    if has(report, ReasonCode::BreakGlass) {
+        format!("{state}: an administrator took a way out, see BREAK_GLASS below")
+    } else {
+        state.to_string()
     }
-    if !own.unmediated.is_empty() {
-        text.push_str(
-            "\nNot decided about in this build (/usr/share/doc/cartouche/threat-model.md explains the words):\n",
-        );
-        for one in &own.unmediated {
-            text.push_str(&format!("  {}\n", printable(one)));
-        }
+}
+
+fn kernel(report: &Report, detached: bool) -> String {
+    if detached {
+        report.kernel_version.clone()
+    } else {
+        format!("{}, support {}", report.kernel_version, report.capability)
     }
-    text
+}
+
+fn blockers(report: &Report) -> String {
+    let blockers: Vec<_> = report.enforce_blockers.iter().map(|b| b.as_str()).collect();
+    if blockers.is_empty() {
+        "none".to_owned()
+    } else {
+        blockers.join(" ")
+    }
+}
+
+fn canary(report: &Report) -> &'static str {
+    let canary = &report.cartouche.canary;
+    match (canary.ran_at_unix, canary.passed) {
+        (None, _) => "did not run",
+        (_, true) => "refused, as it must be",
+        (_, false) => "NOT refused, or not reported",
+    }
+}
+
+fn requirements(report: &Report) -> [(&'static str, String); 4] {
+    let requirements = &report.requirements;
+    let met = &report.requirements_met;
+    [
+        (
+            "Network",
+            requirements.network_enforcement_required,
+            met.network,
+        ),
+        (
+            "Identity",
+            requirements.exec_identity_required,
+            met.exec_identity,
+        ),
+        (
+            "Loaded code",
+            requirements.verified_exec_runtime_deps_required,
+            met.exec_runtime_deps,
+        ),
+        (
+            "IMA appraisal",
+            requirements.ima_appraisal_required,
+            met.ima_appraisal,
+        ),
+    ]
+    .map(|(name, required, met)| {
+        let need = match (required, met) {
+            (false, _) => "not required",
+            (true, true) => "required, enforced",
+            (true, false) => "required, NOT enforced",
+        };
+        (name, need.to_owned())
+    })
+}
+
+fn reasons(report: &Report, detached: bool) -> String {
+    let told: Vec<_> = report
+        .cartouche
+        .reasons
+        .iter()
+        .filter(|reason| !detached || !follows_from_detaching(report, reason))
+        .map(|reason| format!("  {}  {}\n", reason.code, printable(&reason.message)))
+        .collect();
+    if told.is_empty() {
+        return String::new();
+    }
+    format!("\nNot ENFORCE, because:\n{}", told.concat())
+}
+
+/// Whether a reason is there on every node from which enforcement was taken off.
+fn follows_from_detaching(report: &Report, reason: &Reason) -> bool {
+    match reason.code {
+        ReasonCode::AdmissionStopped
+        | ReasonCode::NotAttached
+        | ReasonCode::EnvelopeDrift
+        | ReasonCode::CanaryFailed
+        | ReasonCode::CanaryPending => true,
+        // but what the machine itself lacks stays to be said
+        ReasonCode::Blocked => !report
+            .enforce_blockers
+            .iter()
+            .any(|one| !one.follows_from_detaching() && reason.message.contains(one.as_str())),
+        _ => false,
+    }
+}
+
+fn unmediated(report: &Report) -> String {
+    let unmediated = &report.cartouche.unmediated;
+    if unmediated.is_empty() {
+        return String::new();
+    }
+    let words: String = unmediated
+        .iter()
+        .map(|one| format!("  {}\n", printable(one)))
+        .collect();
+    format!(
+        "\nNot decided about in this build (/usr/share/doc/cartouche/threat-model.md explains the words):\n{words}"
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::posture::{History, Observed, evaluate, publish};
+    use crate::posture::{Admission, History, Observed, Programs, evaluate, publish};
 
     fn report(change: impl FnOnce(&mut Observed)) -> Report {
         let mut observed = Observed::sound();
@@ -195,6 +267,41 @@ mod tests {
             text.contains("Network        required, enforced\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn after_a_way_out_it_is_told_first_and_the_machine_is_not_blamed() {
+        let off = |change: fn(&mut Observed)| {
+            report(|observed| {
+                observed.break_glass = Some("cartouche=off on the kernel command line".into());
+                observed.kernel_mode = None;
+                observed.hooks.clear();
+                observed.programs = Programs::Unknown("it was not tried".into());
+                observed.admission = Admission::Stopped;
+                observed.canary.ran_at_unix = None;
+                change(observed);
+            })
+        };
+
+        let sound = text(&off(|_| {}));
+        let lacking = text(&off(|observed| observed.system.bpffs = false));
+
+        let (_, why) = sound.split_once("Not ENFORCE, because:\n").unwrap();
+        let why = why.split("\n\n").next().unwrap().trim_end();
+        assert_eq!(
+            why,
+            "  BREAK_GLASS  An administrator took a way out: cartouche=off on the kernel command line"
+        );
+        assert!(
+            sound.starts_with("State          DEGRADED: an administrator took a way out"),
+            "{sound}"
+        );
+        assert!(
+            !sound.contains("Blockers") && !sound.contains("Unknown"),
+            "{sound}"
+        );
+        assert!(lacking.contains("BPFFS_UNMOUNTED; mount it"), "{lacking}");
+        assert!(!lacking.contains("CAPABILITY_AUDIT_ONLY"), "{lacking}");
     }
 
     #[test]

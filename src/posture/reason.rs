@@ -19,6 +19,13 @@ pub(super) fn admitted(observed: &Observed) -> impl Iterator<Item = &ArtifactFac
 pub(super) fn reasons(observed: &Observed, blockers: &BTreeSet<Blocker>) -> Vec<Reason> {
     let mut reasons = Vec::new();
     let mut add = |code, message: String| reasons.push(Reason { code, message });
+    // the first, as much of the rest follows from it
+    if let Some(way) = &observed.break_glass {
+        add(
+            ReasonCode::BreakGlass,
+            format!("An administrator took a way out: {way}"),
+        );
+    }
     for blocker in blockers {
         add(
             ReasonCode::Blocked,
@@ -154,12 +161,6 @@ fn add_canary_and_losses(observed: &Observed, add: &mut impl FnMut(ReasonCode, S
     }
     if let Some(why) = &observed.save_problem {
         add(ReasonCode::SinkLost, why.clone());
-    }
-    if let Some(way) = &observed.break_glass {
-        add(
-            ReasonCode::BreakGlass,
-            format!("An administrator took a way out: {way}"),
-        );
     }
 }
 

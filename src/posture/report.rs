@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::history::Transition;
-use crate::audit::SinkState;
+use crate::audit::{Head, SinkState};
 use crate::config::{Gate, Mode};
 use crate::event::stable_words;
 
@@ -59,6 +59,20 @@ impl Blocker {
             Self::ImaAppraisalUnavailable => {
                 "boot with ima_appraise=enforce, or do not require it in cartouche.toml"
             }
+        }
+    }
+
+    /// Whether it stands on every machine on which nothing is attached, whatever that machine can do.
+    pub const fn follows_from_detaching(self) -> bool {
+        match self {
+            Self::CapabilityAuditOnly
+            | Self::NetworkHookUnavailable
+            | Self::ExecIdentityUnavailable
+            | Self::ExecRuntimeDepsHookUnavailable => true,
+            Self::BpfLsmDisabled
+            | Self::CoreUnsupported
+            | Self::BpffsUnmounted
+            | Self::ImaAppraisalUnavailable => false,
         }
     }
 }
@@ -162,6 +176,15 @@ pub struct Report {
     pub state_transitions: StateTransitions,
     /// What only Cartouche says.
     pub cartouche: Own,
+}
+
+impl Report {
+    /// The same, as a witness of the log up to `head`.
+    pub fn with_audit_head(mut self, head: &Head) -> Self {
+        self.cartouche.audit_seq = head.seq;
+        self.cartouche.audit_head = head.hash.clone();
+        self
+    }
 }
 
 /// The JSON schema of capabilities.json.
