@@ -22,6 +22,10 @@ pub(super) struct Rule {
 pub(super) const OTHER_CONTENT: &str = "The artifact pins it under code:load with another content. If it was updated, \
      \"cartouche seal --update-hashes FILE\" takes its new hash into the artifact";
 
+/// What to do about a udp socket: the kernel does not know yet whom it would speak to.
+const UNDECLARED_UDP: &str = "No udp endpoint is declared; write whom it speaks to: name = \"net:connect\", \
+     endpoints = [\"udp://ADDRESS:PORT\"]; or what it serves: name = \"net:listen\" with the same";
+
 /// Why it was refused, as a detail word: a power that nothing grants has one word, whichever hook saw it.
 pub(super) fn reason(detail: Option<&str>, operation: &str) -> Option<String> {
     let grantable = CapabilityName::parse(operation).is_some();
@@ -46,6 +50,9 @@ pub(super) fn allow(event: &Event, runtime: &Runtime) -> Result<Rule, String> {
     }
     if event.detail.as_deref() == Some("never-grantable") {
         return Err("No line would allow it: no scope can grant it".to_owned());
+    }
+    if runtime.operation == CapabilityName::NetSocket.as_str() && runtime.object == UDP_SOCKET {
+        return Err(UNDECLARED_UDP.to_owned());
     }
     rule(id, runtime).map_err(|why| format!("No line would allow it: {why}"))
 }
@@ -78,6 +85,10 @@ fn cure(detail: &str, id: &str) -> Option<String> {
             "The configuration lets nothing run there that no artifact admits; install one whose executable \
              it is, or which pins it under code:load"
         }
+        "guarded" => {
+            "It is Cartouche's own; stop it by systemctl, take it off by \"cartouche detach --all\", or set \
+             guard = \"off\" in cartouche.toml"
+        }
         "by-loader" => {
             "It is an admitted program, and a dynamic linker was to start it; run it by its own path"
         }
@@ -100,13 +111,6 @@ fn rule(id: &str, runtime: &Runtime) -> Result<Rule, String> {
                 format!("the endpoint {object:?} cannot be written as a rule: it {error}")
             })?;
             Some(("endpoints", endpoint.to_string()))
-        }
-        Qualifier::Sockets if object == UDP_SOCKET => {
-            return Err(
-                "no udp endpoint is declared; name those it connects to or serves with \
-                        net:connect or net:listen"
-                    .to_owned(),
-            );
         }
         Qualifier::Sockets => match SocketKind::parse(object) {
             Some(kind) => Some(("sockets", kind.to_string())),
@@ -360,6 +364,26 @@ mod tests {
             if !last.paths.is_empty() {
                 assert!(last.grants_path(object), "{operation} {object}");
             }
+        }
+    }
+
+    #[test]
+    fn for_what_no_rule_is_about_it_is_said_what_else_to_do() {
+        let guarded = refused(Code::Drift).detail("guarded");
+
+        let own = allow(&guarded, &runtime("guard", "/sys/fs/bpf/cartouche/slots")).unwrap_err();
+        let udp = allow(&refused(Code::Drift), &runtime("net:socket", UDP_SOCKET)).unwrap_err();
+
+        assert!(
+            own.contains("detach --all") && own.contains("guard = \"off\""),
+            "{own}"
+        );
+        assert!(
+            udp.contains("endpoints = [\"udp://ADDRESS:PORT\"]"),
+            "{udp}"
+        );
+        for told in [own, udp] {
+            assert!(!told.contains("No line would allow it"), "{told}");
         }
     }
 
