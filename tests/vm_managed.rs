@@ -6,6 +6,7 @@ mod daemon;
 use std::fs;
 use std::process::Command;
 
+use cartouche::control::Listed;
 use cartouche::control::Standing::{Admitted, Revoked};
 use cartouche::event::{Code, Event, Outcome};
 use cartouche::posture::ReasonCode;
@@ -57,6 +58,14 @@ fn what_is_managed_runs_when_an_artifact_admits_it() {
         listed.contains("nothing run there that no artifact admits"),
         "{listed}"
     );
+    // a file that is not even TOML has nothing to do with what was refused
+    daemon::rename_into("/etc/cartouche/policies.d/prose.toml", b"not an artifact").unwrap();
+    daemon.settles();
+    let answer: Vec<Listed> =
+        serde_json::from_str(&daemon::cartouche_ok(&["list", "--json"])).unwrap();
+    let prose = answer.iter().find(|one| one.file == "prose.toml").unwrap();
+    assert_eq!((prose.id.as_ref(), prose.denials), (None, 0));
+    fs::remove_file("/etc/cartouche/policies.d/prose.toml").unwrap();
     let linker = "/lib64/ld-linux-x86-64.so.2";
     let run = Command::new(linker).args([&tool.path, "-c", ":"]).status();
     assert!(!run.unwrap().success());

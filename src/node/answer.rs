@@ -174,9 +174,11 @@ impl Node {
     pub(super) fn listed(&self) -> Vec<Listed> {
         let tasks = self.kernel.tasks().unwrap_or_default();
         let counts = |name: &str| {
-            let slot = self.slot_of(name).unwrap_or(0);
-            let denials = self.kernel.totals(slot).map_or(0, |totals| totals.denied);
-            (u64::from(tasks.get(&slot).copied().unwrap_or(0)), denials)
+            // a file of which nothing is claimed has no slot; slot 0 has what is refused for nobody's sake
+            self.slot_of(name).map_or((0, 0), |slot| {
+                let denials = self.kernel.totals(slot).map_or(0, |totals| totals.denied);
+                (u64::from(tasks.get(&slot).copied().unwrap_or(0)), denials)
+            })
         };
         let replaced = self.failed_updates(true);
         let mut listed: Vec<Listed> = self
