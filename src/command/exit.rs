@@ -37,6 +37,8 @@ exits! {
     NotRunning = 5 "The daemon is not running",
     NotPermitted = 6 "Only root may do this",
     TimedOut = 7 "No answer or verdict in time",
+    CannotRun = 126 "run: the command cannot be executed",
+    NoCommand = 127 "run: there is no such command",
 }
 
 impl Exit {
@@ -56,7 +58,7 @@ impl From<Exit> for std::process::ExitCode {
 pub(super) fn table() -> String {
     let mut text = String::from("Exit codes:\n");
     for exit in Exit::ALL {
-        text.push_str(&format!("  {}  {}\n", exit.code(), exit.meaning()));
+        text.push_str(&format!("  {:>3}  {}\n", exit.code(), exit.meaning()));
     }
     text
 }
@@ -141,8 +143,12 @@ impl Error {
             Self::NotFound { .. } | Self::NoDirectory { .. } => Exit::NotFound,
             Self::NotInstalled { .. } | Self::NotRunning { .. } => Exit::NotRunning,
             Self::Unfit { .. } => Exit::Usage,
-            Self::NotRun { .. }
-            | Self::NotWritten { .. }
+            // as env(1) and the shells do
+            Self::NotRun { source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                Exit::NoCommand
+            }
+            Self::NotRun { .. } => Exit::CannotRun,
+            Self::NotWritten { .. }
             | Self::Site { .. }
             | Self::OtherAnswer
             | Self::Log { .. }
@@ -169,6 +175,9 @@ impl fmt::Display for Error {
             ),
             Self::File { doing, path, .. } => {
                 write!(f, "The file {path:?} could not be {doing}")
+            }
+            Self::NotRun { program, .. } if self.exit() == Exit::NoCommand => {
+                write!(f, "There is no command {program:?}, or not what interprets it")
             }
             Self::NotRun { program, .. } => write!(
                 f,
@@ -261,6 +270,18 @@ mod tests {
         assert_eq!(of(io::ErrorKind::NotFound), Exit::NotFound);
         assert_eq!(of(io::ErrorKind::PermissionDenied), Exit::NotPermitted);
         assert_eq!(of(io::ErrorKind::Other), Exit::Failed);
+    }
+
+    #[test]
+    fn a_command_that_does_not_run_ends_as_under_env() {
+        let of = |kind: io::ErrorKind| {
+            let program = PathBuf::from("x");
+            let source = kind.into();
+            Error::NotRun { program, source }.exit().code()
+        };
+
+        assert_eq!(of(io::ErrorKind::NotFound), 127);
+        assert_eq!(of(io::ErrorKind::PermissionDenied), 126);
     }
 
     #[test]

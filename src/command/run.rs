@@ -16,6 +16,10 @@ use crate::control::{Request, Response};
 /// starts must be. It runs as the user who asks, in this terminal, in place of this process. Only root may
 /// ask; to run it as another user, let it be setpriv(1), and declare that with process:exec and
 /// kernel:capability.
+///
+/// It ends as the command ends. If that does not run: with 127 if there is none, with 126 if it cannot be
+/// executed, and before it is tried with the codes of all subcommands, such as 4 for an artifact that is not
+/// there, or 5 without the daemon.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The artifact's id
