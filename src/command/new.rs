@@ -127,7 +127,7 @@ pub(super) fn run(args: &Args) -> Result<Answer, Error> {
         Form::Other => return Err(unfit("is neither an ELF file nor a script with a #! line")),
     }
     draft.pins(&args.pin)?;
-    let id = args.id.clone().unwrap_or_else(|| id_of(&path));
+    let id = args.id.clone().unwrap_or_else(|| id_of(&found));
     let text = draft.text(&id, &args.publisher, text_path, &sha256_hex(&bytes));
     let warnings: Vec<_> = match Draft::parse(text.as_bytes(), &format!("{id}.toml")) {
         Ok(parsed) => draft
@@ -527,6 +527,7 @@ mod tests {
         let answer = new(&real.join("link")).unwrap();
 
         assert!(draft(&answer).executables[0].path.ends_with("/tool"));
+        assert_eq!(draft(&answer).id, "link", "the name that was asked for");
         assert!(answer.text.contains("/link leads to "), "{}", answer.text);
         assert!(
             answer
