@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use cartouche::artifact::capability::CapabilityName;
 use cartouche::event::{Code, Detail, ErrorCode};
+use cartouche::node::{OPERATIONS, REASONS};
 use cartouche::posture::{Blocker, ReasonCode};
 use serde_json::Value;
 
@@ -80,6 +82,20 @@ fn every_reason_and_blocker_of_the_posture_is_documented() {
 
     assert_eq!(table(&text, "Posture reasons"), reasons);
     assert_eq!(table(&text, "Blockers"), blockers);
+}
+
+#[test]
+fn every_word_of_a_refusal_is_documented() {
+    let text = file("docs/codes.md");
+    let powers = OPERATIONS
+        .iter()
+        .filter(|word| CapabilityName::parse(word).is_none());
+
+    assert_eq!(table(&text, "Words of refusals"), REASONS);
+    assert_eq!(
+        table(&text, "Words of operations"),
+        powers.copied().collect::<Vec<_>>()
+    );
 }
 
 /// The words that stand in the sources as `.detail("…")`, tests left out.

@@ -39,6 +39,7 @@ use retire::Retired;
 
 pub use canary::{ANSWERED, CONNECT_REFUSED, CanaryRun, EXEC_REFUSED, OPEN_REFUSED};
 pub use observe::without_kernel;
+pub use runtime::{OPERATIONS, REASONS};
 
 /// Everything that the daemon knows.
 pub struct Node {

@@ -236,52 +236,53 @@ fn socket(record: &sys::event) -> String {
     }
 }
 
-/// The word of an operation: a capability's name where one would allow it.
+/// The words of operations, in the kernel's order: a capability's name where one would allow it.
+pub const OPERATIONS: [&str; sys::operation::OPERATIONS.0 as usize] = [
+    "fs:read",
+    "fs:write",
+    "fs:create",
+    "fs:delete",
+    "fs:setuid",
+    "process:exec",
+    "code:load",
+    "ipc:unix",
+    "code:generate",
+    "net:connect",
+    "net:listen",
+    "net:socket",
+    "ipc:receive",
+    "process:signal",
+    "process:trace",
+    "kernel:capability",
+    "kernel:namespace",
+    "kernel:perf",
+    "kernel:keyring",
+    "kernel:io_uring",
+    "mount",
+    "bpf",
+    "module",
+    "device-node",
+    "userfaultfd",
+    "terminal-inject",
+    "label",
+    "exec",
+    "write-executable",
+    "move",
+    "fork",
+    "guard",
+    "held-descriptor",
+    "ipc-object",
+];
+
 fn operation(operation: u16) -> &'static str {
-    const WORDS: [&str; sys::operation::OPERATIONS.0 as usize] = [
-        "fs:read",
-        "fs:write",
-        "fs:create",
-        "fs:delete",
-        "fs:setuid",
-        "process:exec",
-        "code:load",
-        "ipc:unix",
-        "code:generate",
-        "net:connect",
-        "net:listen",
-        "net:socket",
-        "ipc:receive",
-        "process:signal",
-        "process:trace",
-        "kernel:capability",
-        "kernel:namespace",
-        "kernel:perf",
-        "kernel:keyring",
-        "kernel:io_uring",
-        "mount",
-        "bpf",
-        "module",
-        "device-node",
-        "userfaultfd",
-        "terminal-inject",
-        "label",
-        "exec",
-        "write-executable",
-        "move",
-        "fork",
-        "guard",
-        "held-descriptor",
-        "ipc-object",
-    ];
-    WORDS
+    OPERATIONS
         .get(usize::from(operation))
         .copied()
         .unwrap_or("unknown")
 }
 
 /// The words of the kernel's reasons, in its order.
-const REASONS: [&str; 16] = [
+pub const REASONS: [&str; 16] = [
     "no-rule",
     "revoked",
     "unknown-slot",
