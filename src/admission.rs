@@ -68,11 +68,18 @@ pub struct Options {
     /// Whether executables and pinned files are compared; `cartouche verify --no-executables` runs where
     /// they are not.
     pub executables: bool,
+    /// Whether a document without a digest is judged as if it had its own; `cartouche verify` goes on past a
+    /// missing one, to tell of the other faults as well.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_if_sealed: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { executables: true }
+        Self {
+            executables: true,
+            as_if_sealed: false,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use crate::admission::{
 };
 use crate::artifact::capability::CapabilityName;
 use crate::artifact::draft::{Claimed, Draft};
+use crate::artifact::problem::Problems;
 use crate::audit::printable;
 use crate::config::Paths;
 use crate::event::Detail;
@@ -46,6 +47,7 @@ pub(super) struct Checked {
 pub(super) fn run(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     let options = Options {
         executables: !args.no_executables,
+        ..Options::default()
     };
     let untrusted = untrusted(&args.file, paths);
     judge(&args.file, untrusted, options, paths)?.answer(&args.file)
@@ -91,7 +93,7 @@ fn judge(
     };
     let (executables, code) = (examine(&claimed.paths), examine(&claimed.code));
     warnings.extend(executables.iter().filter_map(script_warning));
-    let inputs = Inputs {
+    let mut inputs = Inputs {
         name: path
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
@@ -112,7 +114,16 @@ fn judge(
         admitted: BTreeMap::new(),
         options,
     };
-    let decision = decide(&inputs);
+    let mut decision = decide(&inputs);
+    if let Verdict::Rejected {
+        detail: Detail::Unsealed,
+        problems,
+        ..
+    } = &mut decision.verdict
+    {
+        inputs.options.as_if_sealed = true;
+        add_faults(problems, decide(&inputs));
+    }
     if let Verdict::Admitted(effective) = &decision.verdict {
         warnings.extend(effective.loader_warnings(&inputs.executables));
     }
@@ -121,6 +132,14 @@ fn judge(
         decision,
         warnings,
     })
+}
+
+/// Adds to the missing digest what else is wrong.
+fn add_faults(problems: &mut Problems, sealed: Decision) {
+    if let Verdict::Rejected { problems: more, .. } = sealed.verdict {
+        problems.list.extend(more.list);
+        problems.omitted += more.omitted;
+    }
 }
 
 /// A sentence if a program is a script: what else starts it is not known as it.
@@ -296,6 +315,20 @@ justification = "its data"
         assert_eq!(unsealed.json["error"], "ERR_CART_DIGEST_MISMATCH");
         assert_eq!(missing.exit, Exit::No);
         assert_eq!(missing.json["waiting"], true, "{}", missing.text);
+    }
+
+    #[test]
+    fn a_missing_digest_hides_no_other_fault() {
+        let beyond = DRAFT.replace(
+            "name          = \"fs:read\"",
+            "name          = \"fs:setuid\"",
+        );
+
+        let answer = verify(&beyond, true);
+
+        assert_eq!(answer.json["detail"], "unsealed");
+        assert!(answer.text.contains("has no digest"), "{}", answer.text);
+        assert!(answer.text.contains("beyond the scope"), "{}", answer.text);
     }
 
     #[test]
