@@ -73,9 +73,11 @@ impl Ceiling<'_> {
 
 /// What of `capability` the union of `scope` does not hold.
 fn outside(capability: &Capability, scope: &[Capability]) -> Vec<Outside> {
-    let same: Vec<&Capability> = scope
-        .iter()
-        .filter(|held| held.name == capability.name)
+    let named = scope.iter().filter(|held| held.name == capability.name);
+    if named.clone().next().is_none() {
+        return all_rules(capability);
+    }
+    let same: Vec<&Capability> = named
         .filter(|held| {
             capability.transition != Some(Transition::Artifact)
                 || held.transition == Some(Transition::Artifact)
@@ -83,7 +85,7 @@ fn outside(capability: &Capability, scope: &[Capability]) -> Vec<Outside> {
         .collect();
     if same.is_empty() {
         return vec![Outside {
-            rule: capability.full_name(),
+            rule: "transition = artifact".to_owned(),
             example: None,
         }];
     }
@@ -152,6 +154,31 @@ fn outside(capability: &Capability, scope: &[Capability]) -> Vec<Outside> {
         }
     }
     outside
+}
+
+/// All rules of a capability, or its name if it has none.
+fn all_rules(capability: &Capability) -> Vec<Outside> {
+    let paths = capability.paths.iter().map(ToString::to_string);
+    let endpoints = capability.endpoints.iter().map(ToString::to_string);
+    let words = [
+        &capability.abstracts,
+        &capability.sockets,
+        &capability.targets,
+        &capability.kcaps,
+    ];
+    let mut rules: Vec<String> = paths
+        .chain(capability.files.keys().cloned())
+        .chain(endpoints)
+        .chain(words.into_iter().flatten().cloned())
+        .collect();
+    if rules.is_empty() {
+        rules.push(capability.full_name());
+    }
+    let outside = |rule| Outside {
+        rule,
+        example: None,
+    };
+    rules.into_iter().map(outside).collect()
 }
 
 /// A qualifier that is a set of words, and the words that stand for more.
@@ -270,7 +297,21 @@ mod tests {
         let mut read = paths(&["/**"], &[]);
         read.name = CapabilityName::FsRead;
 
-        assert_eq!(rules(&paths(&["/a"], &[]), &[read]), ["\"fs:write\""]);
+        assert_eq!(rules(&paths(&["/a"], &[]), &[read]), ["\"/a\""]);
+    }
+
+    #[test]
+    fn what_the_scope_does_not_speak_of_at_all_is_named_by_its_rules() {
+        let trace = Capability {
+            targets: ["self".to_owned()].into(),
+            ..Capability::new(CapabilityName::ProcessTrace)
+        };
+
+        assert_eq!(rules(&trace, &[]), ["\"self\""]);
+        assert_eq!(
+            rules(&Capability::new(CapabilityName::KernelPerf), &[]),
+            ["\"kernel:perf\""]
+        );
     }
 
     #[test]
@@ -317,7 +358,7 @@ mod tests {
         let inherit = [wanted.clone()];
         wanted.transition = Some(Transition::Artifact);
 
-        assert_eq!(rules(&wanted, &inherit), ["\"process:exec\""]);
+        assert_eq!(rules(&wanted, &inherit), ["\"transition = artifact\""]);
         assert!(rules(&wanted, &[wanted.clone()]).is_empty());
     }
 

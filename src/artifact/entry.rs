@@ -1,6 +1,7 @@
 //! A capability as written: the keys of a `[[…capability]]` table, in artifacts, profiles and scopes
 //! alike. Reads them, and turns them into a [`Capability`].
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use schemars::JsonSchema;
@@ -301,31 +302,32 @@ impl Rights {
             }
         }
         let in_scope = declared == Declared::Scope;
-        let words = |texts: &Option<Vec<At<String>>>, valid: fn(&str, bool) -> bool, what: &str| {
+        type What = fn(&str) -> Cow<'static, str>;
+        let words = |texts: &Option<Vec<At<String>>>, valid: fn(&str, bool) -> bool, what: What| {
             let mut set = BTreeSet::new();
             for text in texts.iter().flatten() {
                 if !valid(&text.value, in_scope) {
-                    let message = format!("{:?} is {what}", text.value);
+                    let message = format!("{:?} is {}", text.value, what(&text.value));
                     reader.invalid(&text.span, Detail::BadValue, message);
                 }
                 set.insert(text.value.clone());
             }
             set
         };
-        capability.sockets = words(
-            &self.sockets,
-            is_socket,
-            "no kind of socket; write FAMILY/PROTOCOL, such as netlink/route, inet/icmp or packet/*",
-        );
-        capability.targets = words(
-            &self.targets,
-            is_target,
-            "no target; write self, children or an artifact's id",
-        );
+        capability.sockets = words(&self.sockets, is_socket, |_| {
+            "no kind of socket; write FAMILY/PROTOCOL, such as netlink/route, inet/icmp or packet/*"
+                .into()
+        });
+        capability.targets = words(&self.targets, is_target, |_| {
+            "no target; write self, children or an artifact's id".into()
+        });
         capability.kcaps = words(
             &self.kcaps,
             |name, _| kcap::is_known(name),
-            "no Linux capability; see capabilities(7)",
+            |name| match kcap::spelled(name) {
+                Some(known) => format!("no Linux capability; write {known}").into(),
+                None => "no Linux capability; see capabilities(7)".into(),
+            },
         );
         if let Some(word) = &self.transition {
             let known = Transition::ALL.iter().find(|t| t.as_str() == word.value);

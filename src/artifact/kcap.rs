@@ -63,6 +63,14 @@ pub fn is_known(name: &str) -> bool {
     NAMES.contains(&name)
 }
 
+/// The name that is meant by one in other letters, or without `CAP_`.
+pub fn spelled(name: &str) -> Option<&'static str> {
+    let name = name.to_ascii_uppercase();
+    NAMES
+        .into_iter()
+        .find(|known| *known == name || known.strip_prefix("CAP_") == Some(&name))
+}
+
 /// Its number in the kernel.
 pub fn number(name: &str) -> Option<u32> {
     let place = NAMES.iter().position(|known| *known == name)?;
@@ -82,6 +90,13 @@ mod tests {
         assert_eq!(number("CAP_SYS_ADMIN"), Some(21));
         assert_eq!(number("CAP_BPF"), Some(39));
         assert_eq!(number("CAP_NONE"), None);
+    }
+
+    #[test]
+    fn a_name_in_other_letters_is_known() {
+        assert_eq!(spelled("cap_net_raw"), Some("CAP_NET_RAW"));
+        assert_eq!(spelled("NET_RAW"), Some("CAP_NET_RAW"));
+        assert_eq!(spelled("CAP_NONE"), None);
     }
 
     #[test]
