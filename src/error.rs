@@ -14,6 +14,14 @@ pub fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// What is wrong with a TOML text, with the key's name where the parser says only that one stands twice.
+pub fn toml_fault(error: &toml::de::Error, text: &str) -> String {
+    match error.span().and_then(|span| text.get(span)) {
+        Some(key) if error.message() == "duplicate key" => format!("duplicate key {key:?}"),
+        _ => error.message().to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,5 +46,14 @@ mod tests {
         let error = Outer(std::io::Error::other("disk on fire"));
 
         assert_eq!(chain(&error), "The file could not be read: disk on fire");
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_named() {
+        let text = "a = 1\n[t]\nkey = 1\nkey = 2\n";
+
+        let error = toml::from_str::<toml::Table>(text).unwrap_err();
+
+        assert_eq!(toml_fault(&error, text), "duplicate key \"key\"");
     }
 }

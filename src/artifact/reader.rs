@@ -12,6 +12,7 @@ use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{MAX_PROBLEMS, Place, Problem, Problems};
+use crate::error::toml_fault;
 use crate::event::{Detail, ErrorCode};
 
 /// Longest list. Comparing patterns takes the square of their number.
@@ -87,7 +88,8 @@ impl<'t> Reader<'t> {
     pub fn parse(&self) -> Result<Spanned<DeTable<'t>>, Problems> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         for error in &errors {
-            let message: Vec<&str> = error.message().lines().collect();
+            let message = toml_fault(error, self.text);
+            let message: Vec<&str> = message.lines().collect();
             self.report(
                 &error.span().unwrap_or(0..0),
                 ErrorCode::InvalidEnvelope,

@@ -9,6 +9,7 @@ use serde_spanned::Spanned;
 
 use super::{Error, Gate, Guard, Mode, OnRevoke, Paths, Size};
 use crate::artifact::pattern::Pattern;
+use crate::error::toml_fault;
 use crate::trusted_file::{Fault as FileFault, TrustedDirectory};
 
 /// What every variable of the environment layer begins with.
@@ -125,7 +126,7 @@ impl Layer {
     pub(super) fn parse(text: &str) -> Result<Self, Fault> {
         let layer: Self = toml::from_str(text).map_err(|error| Fault {
             span: error.span(),
-            message: error.message().to_owned(),
+            message: toml_fault(&error, text),
         })?;
         layer.check()?;
         Ok(layer)
