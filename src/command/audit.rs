@@ -95,9 +95,13 @@ fn text(report: &Report, with_head: bool) -> String {
         .collect();
     if report.problems.is_empty() {
         text.push_str(&format!(
-            "{} records in {} files are as they were written{}\n",
-            report.records,
-            report.files.len(),
+            "{} in {} {}{}\n",
+            counted(report.records, "record"),
+            counted(report.files.len() as u64, "file"),
+            match report.records {
+                1 => "is as it was written",
+                _ => "are as they were written",
+            },
             if with_head {
                 ", and the expected head is among them"
             } else {
@@ -119,6 +123,13 @@ fn text(report: &Report, with_head: bool) -> String {
     }
     text.push_str(&format!("head {} {}\n", report.head.seq, report.head.hash));
     text
+}
+
+fn counted(number: u64, thing: &str) -> String {
+    match number {
+        1 => format!("1 {thing}"),
+        _ => format!("{number} {thing}s"),
+    }
 }
 
 #[cfg(test)]
@@ -260,7 +271,7 @@ mod tests {
         assert!(
             sound
                 .text
-                .starts_with("1 records in 1 files are as they were written, and")
+                .starts_with("1 record in 1 file is as it was written, and")
         );
         assert_eq!(edited.exit, Exit::No);
         assert!(
