@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use async_signal::{Signal, Signals};
 use async_std::channel::{Receiver, bounded};
 use clap::Parser;
 use futures_lite::{StreamExt, future};
-use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, openat};
+use rustix::fs::{FlockOperation, Mode as FileMode, OFlags, flock, fstat, openat};
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use crate::audit::Audit;
@@ -106,13 +106,20 @@ pub fn main() -> std::process::ExitCode {
 
 /// Says something on standard error, line by line; where that is the journal, with its priority.
 fn say(priority: u8, text: &str) {
-    let prefix = match std::env::var_os("JOURNAL_STREAM") {
-        Some(_) => format!("<{priority}>"),
-        None => String::new(),
+    let stream = std::env::var("JOURNAL_STREAM").unwrap_or_default();
+    let prefix = match is_stream(&stream, io::stderr()) {
+        true => format!("<{priority}>"),
+        false => String::new(),
     };
     for line in text.lines() {
         eprintln!("{prefix}cartouched: {line}");
     }
+}
+
+/// Whether `file` is the one that JOURNAL_STREAM names, as `DEVICE:INODE`: who inherits the variable may
+/// write elsewhere.
+fn is_stream(journal: &str, file: impl AsFd) -> bool {
+    fstat(file).is_ok_and(|stat| journal == format!("{}:{}", stat.st_dev, stat.st_ino))
 }
 
 /// Why the daemon ends early.
@@ -603,4 +610,20 @@ fn next_alarm(node: &Node, watch: &Watch, clock: &Clock) -> Instant {
     .into_iter()
     .flatten()
     .fold(clock.minute.min(clock.hour), Instant::min)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_stream_that_the_variable_names_is_the_journal() {
+        let (own, other) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+        let stat = fstat(&own).unwrap();
+        let named = format!("{}:{}", stat.st_dev, stat.st_ino);
+
+        assert!(is_stream(&named, &own));
+        assert!(!is_stream(&named, &other));
+        assert!(!is_stream("", &own));
+    }
 }
