@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::absence::Absence;
 use crate::artifact::digest::SealError;
 use crate::control::Why;
-use crate::{atomic_write, audit, control, site, way_out};
+use crate::{atomic_write, audit, control, site, trusted_file, way_out};
 
 macro_rules! exits {
     ($($variant:ident = $code:literal $meaning:literal,)*) => {
@@ -91,6 +91,8 @@ pub enum Error {
     NotInstalled { path: PathBuf },
     /// Cartouche is installed, but for this directory.
     NoDirectory { path: PathBuf },
+    /// The daemon would read nothing in the directory for artifacts.
+    Untrusted { source: trusted_file::Error },
     /// The daemon gave an answer to another question.
     OtherAnswer,
     /// The audit log could not be read.
@@ -150,6 +152,7 @@ impl Error {
             Self::NotRun { .. } => Exit::CannotRun,
             Self::NotWritten { .. }
             | Self::Site { .. }
+            | Self::Untrusted { .. }
             | Self::OtherAnswer
             | Self::Log { .. }
             | Self::WayOut { .. }
@@ -201,6 +204,9 @@ impl fmt::Display for Error {
                 "There is no directory {path:?}; make it: install -d -m 755 {}",
                 path.display()
             ),
+            Self::Untrusted { .. } => f.write_str(
+                "Nothing was installed, because the daemon reads no artifact from that directory",
+            ),
             Self::OtherAnswer => f.write_str(
                 "The daemon answered another question; it may be of another version than this command",
             ),
@@ -222,6 +228,7 @@ impl std::error::Error for Error {
             Self::NotWritten { source } => Some(source),
             Self::Seal { source, .. } => Some(source),
             Self::Site { source } => Some(source),
+            Self::Untrusted { source } => Some(source),
             // Shown in place of this error.
             Self::Daemon { source } | Self::NotRunning { source, .. } => {
                 std::error::Error::source(source)

@@ -15,6 +15,7 @@ use crate::audit::printable;
 use crate::config::Paths;
 use crate::control::{self, Client, Request, Response, Standing};
 use crate::error::chain;
+use crate::trusted_file::{Fault, TrustedDirectory};
 
 /// How much longer than the daemon waits the command does.
 const MARGIN: Duration = Duration::from_secs(5);
@@ -59,6 +60,7 @@ fn install(args: &Args, paths: &Paths) -> Result<Answer, Error> {
     if let Err(Error::NotInstalled { path }) = require(&policies) {
         return Err(Error::NoDirectory { path });
     }
+    trust(&policies, paths.owner)?;
     let target = policies.join(name);
     let before = match fs::read(&target) {
         Ok(bytes) => Some(bytes),
@@ -89,6 +91,16 @@ fn install(args: &Args, paths: &Paths) -> Result<Answer, Error> {
             .push_str(&format!("warning: {}\n", printable(warning)));
     }
     Ok(answer)
+}
+
+/// Fails if the daemon would not read artifacts there. Who may not look leaves that to the daemon.
+fn trust(directory: &Path, owner: u32) -> Result<(), Error> {
+    match TrustedDirectory::open(directory, owner) {
+        Err(source) if !matches!(source.fault, Fault::System(_)) => {
+            Err(Error::Untrusted { source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Undoes the copying of what was rejected, and says what lies there now. What lay there `already` stays.
@@ -180,6 +192,9 @@ fn untold(target: &str, error: &Error) -> Result<Answer, Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use crate::artifact::digest::seal;
     use crate::command::verify::tests::DRAFT;
@@ -217,6 +232,29 @@ mod tests {
         assert_eq!(answer.json["exit"], 5);
         let copied = fs::read_to_string(paths.policies().join("tool.toml")).unwrap();
         assert_eq!(copied, sealed);
+    }
+
+    #[test]
+    fn nothing_is_copied_to_where_the_daemon_reads_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = Paths::under(root.path());
+        fs::create_dir_all(paths.policies()).unwrap();
+        fs::set_permissions(paths.policies(), Permissions::from_mode(0o777)).unwrap();
+        let file = root.path().join("tool.toml");
+        let waiting = DRAFT.replace("/opt/tool/", "/no/such/");
+        fs::write(&file, seal(&waiting, "tool.toml").unwrap()).unwrap();
+        let args = Args {
+            file,
+            timeout: Duration::from_millis(100),
+        };
+
+        let told = chain(&run(&args, &paths).unwrap_err());
+
+        assert!(
+            told.contains("mode 0777") && told.contains("chmod go-w"),
+            "{told}"
+        );
+        assert_eq!(fs::read_dir(paths.policies()).unwrap().count(), 0);
     }
 
     #[test]
