@@ -51,9 +51,12 @@ install: ## Install what make build has built under DESTDIR; configuration that 
 	install -D -m 644 -t $(LIB)/cartouche/profiles.d policies/profiles/*.toml
 	install -D -m 644 -t $(LIB)/systemd/system packaging/cartouched.service
 	install -D -m 644 packaging/tmpfiles.conf $(LIB)/tmpfiles.d/cartouche.conf
-	install -D -m 644 -t $(DOC) README.md docs/*.md
+	install -D -m 644 -t $(DOC) README.md CHANGELOG.md SECURITY.md LICENSE* docs/*.md tests/digest_reference.py
+	install -D -m 644 -t $(DOC)/c-bpf c-bpf/LICENSE
+	install -D -m 644 -t $(DOC)/schemas schemas/*.json
 	install -D -m 644 -t $(DOC)/examples policies/examples/*.toml
-	sed -i 's,](docs/,](,g' $(DOC)/README.md
+	sed -i -e 's,\([[(]\)docs/,\1,g' -e 's,`tests/digest_reference,`digest_reference,' \
+		-e 's,\[CONTRIBUTING.md\](CONTRIBUTING.md),CONTRIBUTING.md in the sources,' $(DOC)/*.md
 	install -d $(LIB)/cartouche/policies.d $(ETC)/policies.d $(ETC)/cartouche.toml.d
 	test -e $(ETC)/cartouche.toml || install -m 644 -t $(ETC) packaging/cartouche.toml
 	test -e $(ETC)/scope.toml || install -m 644 -t $(ETC) policies/scope.toml

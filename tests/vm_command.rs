@@ -119,9 +119,34 @@ fn what_the_commands_and_files_refer_to_is_installed() {
         assert!(text.contains(&path), "{text}");
         assert!(fs::metadata(installed(&path)).unwrap().is_file());
     }
-    let readme = fs::read_to_string(installed("/usr/share/doc/cartouche/README.md")).unwrap();
-    assert!(readme.contains("](threat-model.md)"), "{readme}");
-    assert!(!readme.contains("](docs/"), "{readme}");
+    let documents = installed("/usr/share/doc/cartouche");
+    for document in [
+        "README.md",
+        "SECURITY.md",
+        "artifact.md",
+        "codes.md",
+        "way-out.md",
+    ] {
+        let text = fs::read_to_string(format!("{documents}/{document}")).unwrap();
+        let links = text
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.contains("://")) {
+            let there = fs::metadata(format!("{documents}/{link}"));
+            assert!(there.is_ok_and(|file| file.is_file()), "{document}: {link}");
+        }
+    }
+    for file in [
+        "schemas/artifact.json",
+        "digest_reference.py",
+        "LICENSE-MIT",
+    ] {
+        assert!(
+            fs::metadata(format!("{documents}/{file}")).is_ok(),
+            "{file}"
+        );
+    }
     for directory in ["policies.d", "cartouche.toml.d"] {
         let path = installed(&format!("/etc/cartouche/{directory}"));
         assert!(fs::metadata(path).unwrap().is_dir());
