@@ -219,7 +219,6 @@ fn reasons(report: &Report, detached: bool) -> String {
 fn follows_from_detaching(report: &Report, reason: &Reason) -> bool {
     match reason.code {
         ReasonCode::AdmissionStopped
-        | ReasonCode::NotAttached
         | ReasonCode::EnvelopeDrift
         | ReasonCode::CanaryFailed
         | ReasonCode::CanaryPending => true,
@@ -290,7 +289,8 @@ mod tests {
         let why = why.split("\n\n").next().unwrap().trim_end();
         assert_eq!(
             why,
-            "  BREAK_GLASS  An administrator took a way out: cartouche=off on the kernel command line"
+            "  BREAK_GLASS  An administrator took a way out: cartouche=off on the kernel command line\n  \
+             NOT_ATTACHED  No programs are attached"
         );
         assert!(
             sound.starts_with("State          DEGRADED: an administrator took a way out"),
