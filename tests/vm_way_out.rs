@@ -193,7 +193,21 @@ fn everything_is_detached_with_and_without_the_daemon() {
         assert!(report.audit_only);
         let shown = daemon::cartouche(&["posture"]);
         assert_eq!(shown.status.code(), Some(5));
-        assert!(String::from_utf8_lossy(&shown.stdout).contains("detached enforcement"));
+        let shown = String::from_utf8_lossy(&shown.stdout);
+        assert!(shown.contains("detached enforcement"), "{shown}");
+        // what merely follows from it is not told, nor is the machine blamed
+        assert!(
+            !shown.contains("BLOCKED") && !shown.contains("CANARY"),
+            "{shown}"
+        );
+        let listed = daemon::cartouche(&["list"]);
+        let listed = String::from_utf8_lossy(&listed.stdout);
+        assert!(listed.contains("nothing is enforced"), "{listed}");
+        let log = daemon::cartouche_ok(&["audit", "verify"]);
+        assert!(
+            log.contains("was compared with the posture report"),
+            "{log}"
+        );
         daemon.audit.is_whole();
 
         // it begins again with the next start
@@ -229,6 +243,18 @@ fn the_kernel_s_command_line_lets_go_of_everything() {
         let report = daemon.report();
         assert!(has(&report, ReasonCode::BreakGlass));
         assert_eq!(report.runtime_state, RuntimeState::Degraded);
+        let log = daemon::cartouche_ok(&["audit", "verify"]);
+        assert!(
+            log.contains("was compared with the posture report"),
+            "{log}"
+        );
+        let told = daemon::cartouche(&["mode", "booted", "audit"]);
+        assert_eq!(told.status.code(), Some(5));
+        let told = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            told.contains("cartouche=off") && !told.contains("systemctl"),
+            "{told}"
+        );
     }
     let gone = Tool::new("booted-gone");
     {
@@ -242,6 +268,18 @@ fn the_kernel_s_command_line_lets_go_of_everything() {
         tells(&daemon, mark, "boot-audit");
         let report = daemon.reports("BREAK_GLASS", |report| has(report, ReasonCode::BreakGlass));
         assert_eq!(report.runtime_state, RuntimeState::AuditFallback);
+        let told = daemon::cartouche(&["mode", "booted", "enforce"]);
+        let told = String::from_utf8_lossy(&told.stderr);
+        assert!(
+            told.contains("because of cartouche=audit on the kernel"),
+            "{told}"
+        );
+        fs::write("/tmp/booted.toml", tool.artifact()).unwrap();
+        let told = daemon::cartouche_ok(&["install", "/tmp/booted.toml"]);
+        assert!(
+            told.contains("this node only audits: nothing is refused"),
+            "{told}"
+        );
         daemon
             .audit
             .tells_that(mark, "what would be refused", |event| {
