@@ -24,14 +24,6 @@ fn tells(daemon: &Daemon, mark: Mark, word: &str) -> Event {
     })
 }
 
-/// Waits until the kernel, which takes its time to detach programs, holds a program to nothing.
-#[track_caller]
-fn is_let_go(tool: &Tool) {
-    daemon::eventually("nothing is enforced", || {
-        (tool.reads("other") == Done).then_some(())
-    });
-}
-
 /// Another command line of the kernel, as far as programs can read it.
 struct CommandLine;
 
@@ -175,7 +167,7 @@ fn everything_is_detached_with_and_without_the_daemon() {
             assert!(daemon.ends().success());
         }
         assert!(!Path::new(PINS).exists());
-        is_let_go(&tool);
+        assert_eq!(tool.reads("other"), Done);
         assert_eq!(running.reads("other"), Done);
         tells(&daemon, mark, "detach");
         let report = daemon.report();
@@ -238,7 +230,7 @@ fn the_kernel_s_command_line_lets_go_of_everything() {
         assert_eq!(code, Some(0), "{said}");
         assert!(said.contains("cartouche=off"), "{said}");
         assert!(!Path::new(PINS).exists());
-        is_let_go(&tool);
+        assert_eq!(tool.reads("other"), Done);
         tells(&daemon, mark, "boot-off");
         let report = daemon.report();
         assert!(has(&report, ReasonCode::BreakGlass));

@@ -55,15 +55,21 @@ impl Drop for Link {
     }
 }
 
-/// The id of the program behind a pinned link, `None` if the link was detached from its cgroup, which
-/// leaves the pin; fails if the pin is none.
-pub fn pinned_program(path: &Path) -> Result<Option<u32>> {
+/// What is pinned. Who drops the last descriptor of a link that is pinned no more comes back when its program
+/// is detached; otherwise the kernel detaches it at leisure.
+pub fn pinned(path: &Path) -> Result<OwnedFd> {
     let c_path = CString::new(path.as_os_str().as_encoded_bytes())?;
     // SAFETY: NUL-terminated path; returns a new descriptor.
     let fd = unsafe { libbpf_sys::bpf_obj_get(c_path.as_ptr()) };
     check(fd, || format!("open the pin {}", path.display()))?;
     // SAFETY: just returned to us.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The id of the program behind a pinned link, `None` if the link was detached from its cgroup, which
+/// leaves the pin; fails if the pin is none.
+pub fn pinned_program(path: &Path) -> Result<Option<u32>> {
+    let fd = pinned(path)?;
     let mut info = libbpf_sys::bpf_link_info::default();
     let mut size = size_of::<libbpf_sys::bpf_link_info>() as u32;
     // SAFETY: `info` and `size` outlive the call, and the size is its own.

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use super::Error;
+use crate::bpf::link::pinned;
 
 /// Where maps and links are pinned; below it `links` is in force.
 pub const PIN_ROOT: &str = "/sys/fs/bpf/cartouche";
@@ -47,16 +48,28 @@ pub fn replace(root: &Path, fill: impl FnOnce(&Path) -> Result<(), Error>) -> Re
     remove(&next)
 }
 
-/// Unpins everything: the programs detach first, then the tables go. The only way in which pins in force are
-/// removed.
+/// Unpins everything: the programs are detached first, then the tables go. The only way in which pins in force
+/// are removed.
 pub fn remove_all(root: &Path) -> Result<(), Error> {
-    remove(&links(root))?;
-    remove(&root.join("links_next"))?;
+    remove_with(&links(root), detach)?;
+    remove_with(&root.join("links_next"), detach)?;
     remove(root)
 }
 
-/// Unpins everything below a directory of links. The programs detach.
+/// Removes a pin; if it is one of a link, its program is called no more afterwards.
+fn detach(path: &Path) -> io::Result<()> {
+    let link = pinned(path);
+    fs::remove_file(path)?;
+    drop(link);
+    Ok(())
+}
+
+/// Unpins everything in a directory. Programs detach some time later.
 pub fn remove(directory: &Path) -> Result<(), Error> {
+    remove_with(directory, |path| fs::remove_file(path))
+}
+
+fn remove_with(directory: &Path, unpin: impl Fn(&Path) -> io::Result<()>) -> Result<(), Error> {
     let entries = match fs::read_dir(directory) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(source) => return Err(failed(directory, source)),
@@ -64,7 +77,7 @@ pub fn remove(directory: &Path) -> Result<(), Error> {
     };
     for entry in entries {
         let path = entry.map_err(|source| failed(directory, source))?.path();
-        fs::remove_file(&path).map_err(|source| failed(&path, source))?;
+        unpin(&path).map_err(|source| failed(&path, source))?;
     }
     fs::remove_dir(directory).map_err(|source| failed(directory, source))
 }
