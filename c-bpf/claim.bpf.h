@@ -68,19 +68,25 @@ __noinline __u32 claimant_of_text(__u64 text, __u32 dev)
 	return claim ? claim->slot : 0;
 }
 
-/* Whether a name that begins at the current task's / means what it says: not in a chroot. */
-static __always_inline bool names_are_paths(void)
+/* Where the current task's / lies: WALK_ROOT, another place in the scratch, or negative. */
+__noinline int own_root(void)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct scratch *scratch = scratch_of_current();
 	__u32 leaf = 0;
-	int at;
 
 	if (!scratch)
-		return true;
-	at = walk_path(scratch, (__u64)BPF_CORE_READ(task, fs, root.dentry),
-		       (__u64)BPF_CORE_READ(task, fs, root.mnt), &leaf);
-	return at < 0 || at == WALK_MAX - 2;
+		return -REASON_MEMORY;
+	return walk_path(scratch, (__u64)BPF_CORE_READ(task, fs, root.dentry),
+			 (__u64)BPF_CORE_READ(task, fs, root.mnt), &leaf);
+}
+
+/* Whether a name that begins at the current task's / means what it says: not in a chroot. */
+static __always_inline bool names_are_paths(void)
+{
+	int at = own_root();
+
+	return at < 0 || at == WALK_ROOT;
 }
 
 /* The slot that claims what the current task calls by this name, 0 if none does. */

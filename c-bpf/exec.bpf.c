@@ -26,7 +26,9 @@ static __always_inline int set_pending(__u32 current_slot, __u32 pending,
 	mirrored = bpf_map_lookup_elem(&mirror, &address);
 	if (!mirrored && bpf_map_update_elem(&mirror, &address, &current_slot, BPF_ANY))
 		return -ENOMEM;
-	label->slot = current_slot;
+	/* who is released has a label too, and an exec may fail */
+	if (!label->slot)
+		label->slot = current_slot;
 	label->key = *key;
 	label->pending = pending;
 	return 0;
@@ -53,6 +55,18 @@ static __always_inline int refuse_label(struct linux_binprm *bprm, __u32 slot, _
 }
 
 /*
+ * Whether a subject hands on more than arguments and descriptors: filters that answer system calls
+ * (who may not be root over all of the machine sets no_new_privs for them), a root directory of its
+ * own, or a layout of memory.
+ */
+static __always_inline bool has_a_hand(struct linux_binprm *bprm)
+{
+	return (bprm->unsafe & LSM_UNSAFE_NO_NEW_PRIVS) ||
+	       (bpf_get_current_task_btf()->personality & PER_CLEAR_ON_SETID) ||
+	       own_root() != WALK_ROOT;
+}
+
+/*
  * Gives what runs its artifact's label in place of the one that it has (0: none), unless another
  * task has a hand in it.
  */
@@ -61,7 +75,7 @@ static __always_inline int change_label(struct linux_binprm *bprm, __u32 from, _
 {
 	__u32 teller = from ? from : slot;
 
-	if (bprm->unsafe & LSM_UNSAFE_SHARE)
+	if ((bprm->unsafe & LSM_UNSAFE_SHARE) || (from && has_a_hand(bprm)))
 		return refuse_label(bprm, teller, REASON_UNSAFE);
 	if (bprm->unsafe & LSM_UNSAFE_PTRACE) {
 		struct task_struct *tracer = bpf_get_current_task_btf()->parent;
@@ -206,10 +220,14 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 		.wanted = BIT(RIGHT_EXEC),
 		.domain = DOMAIN_EXEC,
 	};
-	__u32 slot = 0, unit, invited;
-	bool labelled;
+	__u32 slot = 0, released = 0, unit, invited;
+	bool held;
 
-	labelled = subject(&bearer);
+	held = !outside() && labelled(bpf_get_current_task_btf()->group_leader, &bearer);
+	if (held && bearer.state == SLOT_RELEASED) {
+		released = bearer.slot;
+		held = false;
+	}
 	forget_pending();
 	if (examine(bprm, &candidate))
 		return -EPERM;
@@ -221,7 +239,7 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 		    claimant_of_name((__u64)bprm->filename, candidate.key.dev) != slot)
 			return refuse_name(&candidate, slot);
 	}
-	if (labelled) {
+	if (held) {
 		/* memfd and the like: no path; running one is making code */
 		if (internal_mount(place.mount) && in_force(&bearer) &&
 		    (bearer.flags & PLAN_CODE_GENERATE))
@@ -240,9 +258,13 @@ int BPF_PROG(bprm_creds_for_exec, struct linux_binprm *bprm)
 		unit = slot_by_unit(bpf_get_current_task_btf());
 	if (unit)
 		return start(bprm, unit, invited, &candidate, &bearer, &place) ? -EPERM : 0;
-	if (!slot)
-		return examine_managed(&candidate) ? -EPERM : 0;
-	return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
+	if (slot)
+		return change_label(bprm, 0, slot, &candidate.key) ? -EPERM : 0;
+	if (examine_managed(&candidate))
+		return -EPERM;
+	/* for when it is held again: the label of a process is its leader's, which any thread may
+	 * become */
+	return released && set_pending(released, released, &candidate.key) ? -EPERM : 0;
 }
 
 /*
@@ -265,7 +287,11 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 		return -EPERM;
 	if (task->bpf_storage)
 		own = bpf_task_storage_get(&labels, task, NULL, 0);
-	if (own && own->pending) {
+	if (own) {
+		bearer.slot = own->pending;
+		read_slot(&bearer);
+	}
+	if (own && own->pending && bearer.state != SLOT_RELEASED) {
 		struct place place = {
 			.dentry = candidate.where.dentry,
 			.mount = candidate.where.mount,
@@ -279,8 +305,6 @@ int BPF_PROG(bprm_check_security, struct linux_binprm *bprm)
 		 */
 		if (own->key.ino)
 			place.wanted = BIT(RIGHT_LOAD);
-		bearer.slot = own->pending;
-		read_slot(&bearer);
 		if (own->key.ino &&
 		    is_pinned_code(&bearer, (__u64)BPF_CORE_READ(bprm, file, f_inode)))
 			return 0;

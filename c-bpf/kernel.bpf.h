@@ -21,11 +21,11 @@ typedef _Bool bool;
 #endif
 
 /* include/uapi/linux/magic.h */
+#define OVERLAYFS_SUPER_MAGIC 0x794c7630
 #define PROC_SUPER_MAGIC 0x9fa0
 #define EXT4_SUPER_MAGIC 0xef53
 #define F2FS_SUPER_MAGIC 0xf2f52010
 #define TMPFS_MAGIC 0x01021994
-#define DEVPTS_SUPER_MAGIC 0x1cd1
 #define HUGETLBFS_MAGIC 0x958458f6
 #define SOCKFS_MAGIC 0x534f434b
 #define PIPEFS_MAGIC 0x50495045
@@ -100,6 +100,7 @@ typedef _Bool bool;
 #define MAP_PRIVATE 0x2
 #define VM_EXEC 0x4
 #define READ_IMPLIES_EXEC 0x0400000
+#define PER_CLEAR_ON_SETID (READ_IMPLIES_EXEC | 0x0040000 | 0x0200000 | 0x0100000)
 /* kernel/exec_domain.c: changes nothing */
 #define PERSONALITY_ASK 0xffffffff
 /* include/uapi/linux/sched.h, include/linux/binfmts.h */
@@ -109,6 +110,7 @@ typedef _Bool bool;
 #define CLONE_INTO_CGROUP 0x200000000ull
 #define LSM_UNSAFE_SHARE 1
 #define LSM_UNSAFE_PTRACE 2
+#define LSM_UNSAFE_NO_NEW_PRIVS 4
 /* include/linux/socket.h, include/uapi/linux/in.h */
 #define AF_UNSPEC 0
 #define AF_UNIX 1

@@ -13,6 +13,8 @@
 
 /* Components and mounts of one path, at most. */
 #define WALK_STEPS 512
+/* Where the path of the root itself begins. */
+#define WALK_ROOT (WALK_MAX - 2)
 /* Walks that a concurrent rename may spoil before the operation is refused. */
 #define WALK_TRIES 8
 
@@ -307,7 +309,7 @@ stable:
 	*leaf = scratch->walk.leaf;
 	if (at >= WALK_MAX - 1) {
 		/* the root itself: no component was written */
-		at = WALK_MAX - 2;
+		at = WALK_ROOT;
 		scratch->path[at] = '/';
 		*leaf = 0;
 	}

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Where the kernel keeps rename_lock, which path.bpf.h reads. Asked once, before the domains are
- * loaded: for an `extern ... __ksym` libbpf would read all of /proc/kallsyms for each of them, which
- * takes longer than everything else of a start, and would take its zeros for an address.
+ * loaded: for an `extern ... __ksym` libbpf would read all of /proc/kallsyms for each of them,
+ * which takes longer than everything else of a start, and would take its zeros for an address.
  */
 #include "kernel.bpf.h"
 

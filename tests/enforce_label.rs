@@ -463,3 +463,69 @@ fn an_invitation_outlives_an_execve_that_fails() {
         assert_eq!(lines, ["ok", "ENOEXEC", "EPERM"]);
     });
 }
+
+#[test]
+fn what_a_subject_makes_for_itself_does_not_cross_into_another_artifact() {
+    guest::run(|guest| {
+        let room = guest.files(&["mine", "yours"]);
+        let (mine, yours) = (format!("{room}/mine"), format!("{room}/yours"));
+        let other = guest.subject(&format!("fs:read {yours}"));
+        let path = &other.path;
+        let rules = format!("fs:read /srv {mine}\nkernel:capability CAP_SYS_CHROOT");
+        let subject = guest.subject(&format!("{rules}\nprocess:exec {path} transition artifact"));
+        let inheriting = guest.subject(&format!("{rules}\nprocess:exec {path}"));
+        let outsider = guest.outsider();
+        // its filters of system calls come with the first, and its root directory is one
+        for (hand, name) in [
+            ("no-new-privs", path.as_str()),
+            ("personality 262144", path),
+            ("chroot /srv", &path["/srv".len()..]),
+        ] {
+            let lines = subject.run(&format!("{hand}, become {name} open-read {yours}"));
+            assert_eq!(lines, ["ok", "EPERM"], "{hand}");
+            refused_label(&subject, reason::REASON_UNSAFE);
+        }
+        for hand in ["no-new-privs", "personality 262144"] {
+            let lines = inheriting.run(&format!("{hand}, become {path} open-read {mine}"));
+            assert_eq!(lines, ["ok", "ok"], "{hand}");
+            // who is outside narrows what it could do itself
+            let lines = outsider.run(&format!("{hand}, become {path} open-read {yours}"));
+            assert_eq!(lines, ["ok", "ok"], "{hand}");
+        }
+        assert_eq!(
+            subject.run(&format!("become {path} open-read {yours}")),
+            ["ok"]
+        );
+    });
+}
+
+#[test]
+fn who_is_released_keeps_its_label_whatever_it_runs() {
+    guest::run(|guest| {
+        let room = guest.files(&["no"]);
+        let outsider = guest.outsider();
+        let broken = guest.script("#!/no/interpreter\n");
+        let rules = "code:load /no/**";
+        let _other = Subject::script(guest, &broken, rules);
+        for act in ["become", "thread-become"] {
+            let subject = guest.subject("");
+            let gate = |number: u32| format!("{room}/{act}{number}");
+            let mut process = subject.spawn(&format!(
+                "up await {}, {act} {} each await {} then become {broken} then await {} then open-read {room}/no",
+                gate(1), outsider.path, gate(2), gate(3)
+            ));
+            assert_eq!(process.line(), "up");
+            subject.closes(SlotState::Released);
+            fs::write(gate(1), "").unwrap();
+            assert_eq!(process.line(), "ok");
+
+            fs::write(gate(2), "").unwrap();
+
+            // an exec of a program that has a label, and that fails
+            assert_eq!([process.line(), process.line()], ["ok", "ENOENT"], "{act}");
+            subject.changes_to("profile:base", Mode::Enforce);
+            fs::write(gate(3), "").unwrap();
+            assert_eq!([process.line(), process.line()], ["ok", "EPERM"], "{act}");
+        }
+    });
+}

@@ -73,7 +73,10 @@ fn cure(detail: &str, id: &str) -> Option<String> {
         "widens" => {
             "The program would get other rights than it has; start it from outside its envelope"
         }
-        "unsafe" => "The task is traced, or shares memory with another; start it on its own",
+        "unsafe" => {
+            "The task is traced, shares memory with another, or has no_new_privs, a root directory or a \
+             personality of its own making; start it on its own, or from outside"
+        }
         "script-path" => {
             "The script was run under another name than its artifact's; run it by its own path"
         }

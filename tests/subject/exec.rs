@@ -5,7 +5,7 @@ use std::ptr::{null, null_mut};
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE};
 
 use crate::process::exit_status;
-use crate::{Done, Errno, c, open, sys};
+use crate::{Done, Errno, c, number, open, sys};
 
 const PAGE: usize = 4096;
 /// linux/shm.h, linux/personality.h
@@ -52,6 +52,8 @@ pub fn perform(words: &[&str]) -> Option<Done> {
         ["imply-exec"] => {
             sys!(SYS_personality, READ_IMPLIES_EXEC).and_then(|_| anonymous(RW).map(drop))
         }
+        ["personality", flags] => sys!(SYS_personality, number(flags)).map(drop),
+        ["no-new-privs"] => sys!(SYS_prctl, libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).map(drop),
         ["ask-personality"] => sys!(SYS_personality, 0xffff_ffff_u32).map(drop),
         ["imply-exec-32"] => personality_of_32(READ_IMPLIES_EXEC),
         ["ask-personality-32"] => personality_of_32(0xffff_ffff),
