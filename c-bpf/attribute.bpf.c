@@ -151,7 +151,7 @@ __noinline int judge_noted(__u64 dentry, __u32 wanted)
 	struct scratch *scratch;
 	struct bearer bearer;
 	struct place place;
-	__u64 mount;
+	__u64 mount, sb;
 
 	if (!subject(&bearer))
 		return 0;
@@ -162,10 +162,14 @@ __noinline int judge_noted(__u64 dentry, __u32 wanted)
 	if (!scratch || !scratch->mount)
 		return refuse_flatly(&bearer, RIGHT_WRITE, 0, 0) ? -EPERM : 0;
 	mount = scratch->mount;
-	/* a layer of an overlay that was judged by its own name before (copy-up) */
-	if (BPF_CORE_READ((struct vfsmount *)mount, mnt_sb) !=
-	    BPF_CORE_READ((struct dentry *)dentry, d_sb))
-		return 0;
+	sb = (__u64)BPF_CORE_READ((struct vfsmount *)mount, mnt_sb);
+	if (sb != (__u64)BPF_CORE_READ((struct dentry *)dentry, d_sb)) {
+		/* a layer of an overlay that was judged by its own name before (copy-up) */
+		if (BPF_CORE_READ((struct super_block *)sb, s_magic) == OVERLAYFS_SUPER_MAGIC)
+			return 0;
+		/* a mount that is not the one of this call */
+		return refuse_flatly(&bearer, RIGHT_WRITE, 0, 0) ? -EPERM : 0;
+	}
 	place = place_of(dentry, mount, wanted);
 	return judge(&bearer, &place) ? -EPERM : 0;
 }

@@ -239,7 +239,7 @@ int BPF_PROG(file_open, struct file *file)
 	} else if (f_mode & FMODE_CREATED) {
 		/* just made by this open; its maker may use it */
 		place.wanted = BIT(RIGHT_CREATE);
-	} else if (is_device(mode) && !on_devpts(place.dentry)) {
+	} else if (is_device(mode)) {
 		place.flags = PLACE_DEVICE;
 	}
 	return judge(&bearer, &place) ? -EPERM : 0;

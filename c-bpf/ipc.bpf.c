@@ -312,7 +312,7 @@ int BPF_PROG(file_receive, struct file *file)
 		f_mode = BPF_CORE_READ(file, f_mode);
 		place.dentry = where.dentry;
 		place.mount = where.mount;
-		if (is_device(BPF_CORE_READ(file, f_inode, i_mode)) && !on_devpts(where.dentry))
+		if (is_device(BPF_CORE_READ(file, f_inode, i_mode)))
 			place.flags = PLACE_DEVICE;
 		if (f_mode & FMODE_READ)
 			place.wanted |= BIT(RIGHT_READ);

@@ -46,7 +46,7 @@ struct {
 
 /* Flags of a place. */
 #define PLACE_NAMELESS_FILE 1u /* O_TMPFILE: has a directory, but no name yet */
-#define PLACE_DEVICE 2u	       /* only exact rules count */
+#define PLACE_DEVICE 2u	       /* only exact rules count, or one of all terminals */
 
 /* A file to be judged, and the rights that are wanted of it. */
 struct place {
@@ -62,11 +62,6 @@ struct place {
 static __always_inline bool is_device(__u16 mode)
 {
 	return (mode & S_IFMT) == S_IFCHR || (mode & S_IFMT) == S_IFBLK;
-}
-
-static __always_inline bool on_devpts(__u64 dentry)
-{
-	return BPF_CORE_READ((struct dentry *)dentry, d_sb, s_magic) == DEVPTS_SUPER_MAGIC;
 }
 
 /* include/linux/dcache.h and fs.h */
@@ -155,13 +150,16 @@ static __always_inline __u32 lowest_right(__u32 mask)
 	return right;
 }
 
+/* What one act asks for, at most: to make a file, say, over another, that is set-id. */
+#define RIGHTS_AT_ONCE 3
+
 /* 0: allowed (or audit mode); else -EPERM, told and counted. */
 __noinline int judge(const struct bearer *bearer, struct place *place)
 {
 	struct attempt attempt = {};
 	struct file_rule *rule;
 	struct scratch *scratch;
-	__u32 leaf = 0, missing, mask;
+	__u32 leaf = 0, missing, mask, told = 0;
 	bool deep;
 	int at;
 
@@ -169,7 +167,7 @@ __noinline int judge(const struct bearer *bearer, struct place *place)
 		return -EPERM;
 	place->granted = 0;
 	attempt.domain = place->domain;
-	attempt.operation = lowest_right(place->wanted);
+	missing = place->wanted;
 	scratch = scratch_of_current();
 	if (!scratch) {
 		attempt.reason = REASON_MEMORY;
@@ -202,10 +200,8 @@ __noinline int judge(const struct bearer *bearer, struct place *place)
 	if (place->flags & PLACE_DEVICE)
 		mask &= deep ? 0 : rule->exact_mask;
 	missing = place->wanted & ~mask;
-	if (missing) {
-		attempt.operation = lowest_right(missing);
+	if (missing)
 		goto refused;
-	}
 	count_use(rule, deep, place->wanted);
 	if (place->wanted & BIT(RIGHT_EXEC))
 		place->granted = deep ? rule->deep[RIGHT_EXEC] : rule->near[RIGHT_EXEC];
@@ -215,8 +211,13 @@ named:
 	/* no rule can match it, but the audit line should still say what it was */
 	name_object(&attempt, place->dentry, place->mount);
 refused:
-	if (refuse(bearer, &attempt))
-		return -EPERM;
+	/* the first one that is missing denies; audit mode tells of all */
+	do {
+		attempt.operation = lowest_right(missing);
+		if (refuse(bearer, &attempt))
+			return -EPERM;
+		missing &= missing - 1;
+	} while (missing && ++told < RIGHTS_AT_ONCE);
 	return 0;
 }
 

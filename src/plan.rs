@@ -50,6 +50,9 @@ const IMPLIED_DEVICES: [&str; 5] = [
     "/dev/urandom",
 ];
 
+/// Where terminals lie, of which nobody knows the names before.
+const TERMINALS: &str = "/dev/pts";
+
 /// All rules of one artifact.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Plan {
@@ -587,7 +590,7 @@ fn fold(key: &[u8], numbered: &[Numbered]) -> FileNode {
     for (right, name) in FILE_RIGHTS {
         node.near[right] = granting(name, &near, numbered).unwrap_or(0);
         node.deep[right] = granting(name, &deep, numbered).unwrap_or(0);
-        if exact && named_exactly(name, &near, numbered) {
+        if (exact || text == format!("{TERMINALS}/")) && names_device(name, &near, numbered) {
             node.exact |= 1 << right;
         }
     }
@@ -617,14 +620,17 @@ fn granting(name: CapabilityName, path: &str, numbered: &[Numbered]) -> Option<u
         .map(|(_, number)| number)
 }
 
-fn named_exactly(name: CapabilityName, path: &str, numbered: &[Numbered]) -> bool {
+/// Whether a rule opens a device at a path: names it, or all terminals.
+fn names_device(name: CapabilityName, path: &str, numbered: &[Numbered]) -> bool {
+    let names = |pattern: &Pattern| match pattern.kind() {
+        PatternKind::Exact => pattern.base() == path,
+        PatternKind::Children => pattern.base() == TERMINALS && pattern.matches(path),
+        PatternKind::NamePrefix | PatternKind::Subtree => false,
+    };
     numbered.iter().any(|entry| {
         entry.capability.name == name
             && entry.capability.grants_path(path)
-            && entry
-                .paths
-                .keys()
-                .any(|pattern| pattern.kind() == PatternKind::Exact && pattern.base() == path)
+            && entry.paths.keys().any(names)
     })
 }
 
@@ -730,6 +736,17 @@ pub(crate) mod tests {
 
         assert_eq!(plan.files[b"/dev/kvm\0".as_slice()].exact, 1 << READ.0);
         assert_eq!(plan.files[b"/dev\0".as_slice()].exact, 0);
+    }
+
+    #[test]
+    fn terminals_need_a_rule_that_is_about_them() {
+        for (rule, opens) in [("/dev/pts/*", true), ("/dev/pts/**", false), ("/**", false)] {
+            let plan = compile(vec![capability(CapabilityName::FsRead, &[rule], &[])]);
+
+            assert!(plan.may_open(READ, b"/dev/pts/7", false), "{rule}");
+            assert_eq!(plan.may_open(READ, b"/dev/pts/7", true), opens, "{rule}");
+            assert!(!plan.may_open(READ, b"/dev/pts/7/7", true), "{rule}");
+        }
     }
 
     #[test]

@@ -334,6 +334,13 @@ fn terminals_open_below_dev_pts() {
                 .is_not_refused("open-both /dev/ptmx");
             guest.subject("").by(uid).may_not("open-both /dev/ptmx");
         }
+        // somebody else's, which is locked: the kernel itself says EIO
+        let _other = fs::File::open("/dev/ptmx").unwrap();
+        let open = "open-read /dev/pts/0";
+        guest.outsider().gets(open, "EIO");
+        guest.subject("fs:read /dev/pts/*").gets(open, "EIO");
+        guest.subject("fs:read /dev/pts/0").gets(open, "EIO");
+        guest.subject("fs:read /** /dev/pts/**").may_not(open);
     });
 }
 
@@ -1118,5 +1125,33 @@ fn the_root_of_a_file_system_has_a_name() {
         subject.may("readdir /, readdir /proc, readdir /tmp");
         subject.may_not("readdir /sys, readdir /dev");
         assert_eq!(subject.denials()[0].what(), (READ, "/sys"));
+    });
+}
+
+#[test]
+fn audit_mode_tells_of_everything_that_is_missing() {
+    guest::run(|guest| {
+        let room = guest.files(&["old", "new", "tool"]);
+        let subject = guest.audited("");
+        let told = |act: &str| -> Vec<u32> {
+            subject.denials();
+            subject.may(act);
+            let denials = subject.denials();
+            denials.iter().map(|denial| denial.operation).collect()
+        };
+        let of = |rights: &[sys::right]| -> Vec<u32> { rights.iter().map(|one| one.0).collect() };
+
+        assert_eq!(
+            told(&format!("rename {room}/old {room}/new")),
+            of(&[
+                sys::right::RIGHT_DELETE,
+                sys::right::RIGHT_CREATE,
+                sys::right::RIGHT_DELETE
+            ])
+        );
+        assert_eq!(
+            told(&format!("chmod 0o4755 {room}/tool")),
+            of(&[sys::right::RIGHT_WRITE, sys::right::RIGHT_SETUID])
+        );
     });
 }

@@ -223,9 +223,8 @@ fn judge(plan: &Plan, process: &str, descriptor: u32, target: &[u8]) -> Verdict 
     let Some((reads, writes)) = access(process, descriptor) else {
         return Verdict::Granted;
     };
-    let may = |right, wanted: bool| {
-        !wanted || plan.may_open(right, path, is_device(process, descriptor, path))
-    };
+    let may =
+        |right, wanted: bool| !wanted || plan.may_open(right, path, is_device(process, descriptor));
     let read = may(sys::right::RIGHT_READ, reads);
     let write = may(sys::right::RIGHT_WRITE, writes);
     match (read, write) {
@@ -273,16 +272,15 @@ fn access(process: &str, descriptor: u32) -> Option<(bool, bool)> {
 }
 
 /// Devices need an exact rule. No file server is asked.
-fn is_device(process: &str, descriptor: u32, path: &[u8]) -> bool {
+fn is_device(process: &str, descriptor: u32) -> bool {
     let name = format!("{process}/fd/{descriptor}");
     let found = statx(CWD, &name, AtFlags::STATX_DONT_SYNC, StatxFlags::TYPE);
-    !path.starts_with(b"/dev/pts/")
-        && found.is_ok_and(|found| {
-            matches!(
-                FileType::from_raw_mode(u32::from(found.stx_mode)),
-                FileType::CharacterDevice | FileType::BlockDevice
-            )
-        })
+    found.is_ok_and(|found| {
+        matches!(
+            FileType::from_raw_mode(u32::from(found.stx_mode)),
+            FileType::CharacterDevice | FileType::BlockDevice
+        )
+    })
 }
 
 #[cfg(test)]
