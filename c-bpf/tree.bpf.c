@@ -48,13 +48,42 @@ int BPF_PROG(path_symlink, const struct path *dir, struct dentry *dentry)
 		       : 0;
 }
 
+/* Admitted scripts and the directories above them. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, SUBJECTS_MAX);
+	__type(key, struct subject_key);
+	__type(value, __u32); /* 1 */
+	__uint(pinning, LIBBPF_PIN_BY_NAME);
+} script_ways SEC(".maps");
+
+/*
+ * After the decision about a script its interpreter opens it by its name, under its label: no
+ * subject puts another file there.
+ */
+__noinline bool leads_to_script(__u64 dentry)
+{
+	struct subject_key key = {};
+	__u64 inode = inode_of(dentry);
+
+	if (!inode)
+		return false;
+	key_of(inode, &key);
+	return bpf_map_lookup_elem(&script_ways, &key);
+}
+
 static __always_inline int judge_removal(__u64 dentry, __u64 mount)
 {
 	struct bearer bearer;
 
 	/* not by outside() alone: who was refused once has a scratch, and passes that */
-	if (subject(&bearer) && judge_at(dentry, mount, BIT(RIGHT_DELETE)))
-		return -EPERM;
+	if (subject(&bearer)) {
+		if (judge_at(dentry, mount, BIT(RIGHT_DELETE)))
+			return -EPERM;
+		if (leads_to_script(dentry) && refuse_flatly(&bearer, OP_MOVE, dentry, mount))
+			return -EPERM;
+	}
 	/* also of a subject in audit mode */
 	return guard_name(dentry, mount);
 }
@@ -92,6 +121,8 @@ __noinline int judge_move(const struct bearer *bearer, const struct place *from,
 	device = is_device(mode);
 	/* while it is started under its claimed name, it must not get another */
 	if (claimant_of_other(inode_of(from->dentry), from->dentry, from->mount))
+		goto refused;
+	if (leads_to_script(from->dentry) || leads_to_script(to->dentry))
 		goto refused;
 	if (survey(bearer, from, device, &source) || survey(bearer, to, device, &target))
 		goto refused;

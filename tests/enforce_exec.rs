@@ -359,6 +359,59 @@ fn a_script_is_a_subject_by_its_admitted_name() {
 }
 
 #[test]
+fn no_subject_puts_another_file_in_the_place_of_an_admitted_script() {
+    guest::run(|guest| {
+        let room = guest.files(&["evil"]);
+        let outsider = guest.outsider();
+        outsider.may(&format!(
+            "mkdir {room}/bin, mkdir {room}/bin/mine, mkdir {room}/free, mkdir {room}/free/mine"
+        ));
+        for directory in ["bin", "free"] {
+            let script = format!("{room}/{directory}/mine/script");
+            fs::write(&script, format!("#!{} exists\n", outsider.path)).unwrap();
+        }
+        let script = format!("{room}/bin/mine/script");
+        guest
+            .kernel
+            .borrow()
+            .keep_ways([script.as_str()].into_iter())
+            .unwrap();
+        let subject = guest.subject(&format!(
+            "fs:create {room}/**\nfs:delete {room}/**\nfs:write {room}/**"
+        ));
+        let acts = |directory: &str| {
+            let at = format!("{room}/{directory}");
+            [
+                format!("rename {room}/evil {at}/mine/script"),
+                format!("rename {at}/mine/script {room}/script"),
+                format!("rename-exchange {room}/evil {at}/mine/script"),
+                format!("rename-exchange {at}/mine/script {room}/evil"),
+                format!("rename {at}/mine {room}/away"),
+                format!("rename-exchange {at}/mine {room}/evil"),
+                format!("rename {at} {room}/away"),
+                format!("unlink {at}/mine/script"),
+            ]
+        };
+
+        for act in acts("bin") {
+            subject.may_not(&act);
+            let denials = subject.denials();
+            assert_eq!(denials.len(), 1, "{act}: {denials:?}");
+            assert_eq!(denials[0].operation, operation::OP_MOVE.0, "{act}");
+        }
+        let [over, ..] = acts("free");
+        subject.may(&over);
+        let [_, away, ..] = acts("free");
+        subject.may(&away);
+        subject.may(&format!("rename {room}/free/mine {room}/away"));
+        subject.may(&format!("rename {room}/free {room}/freed"));
+        subject.may(&format!("unlink {room}/script"));
+        guest.kernel.borrow().keep_ways(std::iter::empty()).unwrap();
+        subject.may(&format!("unlink {script}"));
+    });
+}
+
+#[test]
 fn mapping_code_needs_code_load() {
     guest::run(|guest| {
         let room = guest.files(&["yes", "no"]);

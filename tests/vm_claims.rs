@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cartouche::control::Standing::{Admitted, Rejected};
+use cartouche::control::Standing::{Admitted, Rejected, Revoked};
 use cartouche::event::Code;
 use daemon::Outcome::{Done, NotStarted, Refused};
 use daemon::{Daemon, POLICIES, Tool};
@@ -268,6 +268,45 @@ fn a_script_that_others_can_replace_is_rejected() {
     daemon.settles();
     daemon.comes_to("scripted", Admitted);
     assert!(Command::new(&tool.path).status().unwrap().success());
+}
+
+#[test]
+fn another_subject_puts_nothing_in_the_place_of_an_admitted_script() {
+    daemon::require_lsm!();
+    let daemon = daemon::running();
+    let script = Tool::new("kept");
+    fs::remove_file(&script.path).unwrap();
+    fs::write(&script.path, "#!/bin/sh\necho mine\n").unwrap();
+    fs::set_permissions(&script.path, fs::Permissions::from_mode(0o755)).unwrap();
+    script.drop(&script.artifact());
+    daemon.comes_to("kept", Admitted);
+    let other = Tool::new("swapping");
+    other.drop(&other.artifact_that(&[
+        ("fs:create", "/srv/node/**"),
+        ("fs:delete", "/srv/node/**"),
+        ("process:exec", "/usr/bin/mv"),
+    ]));
+    daemon.comes_to("swapping", Admitted);
+    let mut running = other.start();
+    let mut moves = |from: &str, to: &str| {
+        running.tell(&format!(
+            "/usr/bin/mv -T {from} {to} 2>/dev/null && echo moved || echo kept"
+        ))
+    };
+    let evil = other.file("evil");
+    fs::write(&evil, "#!/bin/sh\necho evil\n").unwrap();
+
+    assert_eq!(moves(&evil, &script.path), "kept");
+    assert_eq!(moves(&script.path, &other.file("away")), "kept");
+    assert_eq!(moves(&script.room, &other.file("away")), "kept");
+    let output = Command::new(&script.path).output().unwrap();
+    assert_eq!(output.stdout, b"mine\n");
+
+    // without the artifact it is a file like any other
+    script.remove();
+    daemon.comes_to("kept", Revoked);
+    daemon::cartouche_ok(&["forget", "kept"]);
+    assert_eq!(moves(&evil, &script.path), "moved");
 }
 
 #[test]

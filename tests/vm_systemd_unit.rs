@@ -105,6 +105,15 @@ fn a_killed_daemon_is_started_again() {
 
     succeeds("systemctl kill --kill-whom=main --signal=KILL cartouched.service");
 
+    // from its first moments on nobody else ends it; this signal would not
+    eventually(&format!(
+        "p=$(systemctl show -P MainPID cartouched.service); test $p -ne 0 -a $p -ne {} && ! kill -URG $p",
+        pid.trim()
+    ));
+    assert_eq!(
+        shell("systemctl is-active cartouched.service").1,
+        "activating\n"
+    );
     eventually(&format!(
         "test $(systemctl show -P MainPID cartouched.service) -ne {} && cartouche posture",
         pid.trim()

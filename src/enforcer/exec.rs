@@ -72,7 +72,7 @@ impl Identity {
     }
 }
 
-fn subject_key(file: FileKey) -> sys::subject_key {
+pub(super) fn subject_key(file: FileKey) -> sys::subject_key {
     sys::subject_key {
         ino: file.ino,
         dev: file.dev,
@@ -501,7 +501,7 @@ fn measured_key(identity: &Identity, hash: &str) -> sys::measured_key {
 }
 
 /// As far as a key tells.
-fn identity(key: &sys::subject_key) -> Identity {
+pub(super) fn identity(key: &sys::subject_key) -> Identity {
     Identity {
         ino: key.ino,
         dev: key.dev,

@@ -1,15 +1,16 @@
 //! Domain file: the tries of paths of each plan, which also serve process:exec and code:load.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::exec::{identity, subject_key};
 use super::{Enforcer, Error, Held, Hook, PlanNumber, Uses, attach_trampolines, hooks_of};
 use crate::artifact::capability::CapabilityName;
 use crate::bpf::object::{Id, Object};
 use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{MapArray, Table, Write};
-use crate::plan::{FileNode, Plan, is_long};
+use crate::plan::{FileKey, FileNode, Plan, is_long};
 
 type Entry<K> = (K, sys::file_rule);
 
@@ -17,6 +18,7 @@ pub(super) struct FileRules {
     object: Object<sys::file_bpf>,
     short: Tries<sys::short_key>,
     long: Tries<sys::long_key>,
+    ways: Table<sys::subject_key, u32>,
 }
 
 /// The tries of all plans for keys of one length.
@@ -105,8 +107,22 @@ impl FileRules {
         Ok(Self {
             short: Tries::new(&object, "file_rules", short_key)?,
             long: Tries::new(&object, "long_file_rules", long_key)?,
+            ways: Table::new(object.map("script_ways")?, "script_ways")?,
             object,
         })
+    }
+
+    /// From now on no subject moves or removes these files and directories, but any others.
+    pub(super) fn keep_ways(&self, places: &BTreeSet<FileKey>) -> Result<(), Error> {
+        for place in places {
+            self.ways.write(&subject_key(*place), &1, Write::Replace)?;
+        }
+        for (key, _) in self.ways.entries()? {
+            if !places.contains(&identity(&key).file_key()) {
+                self.ways.remove(&key)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -71,6 +71,14 @@ impl Guard {
         Ok(self.object.stand_guard()?)
     }
 
+    /// What an earlier process guards, and has left behind, guards the process that calls from now on.
+    pub(super) fn take_over(&self) -> Result<(), Error> {
+        if self.is_standing()? {
+            self.object.stand_guard()?;
+        }
+        Ok(())
+    }
+
     pub(super) fn stand_down(&self) -> Result<(), Error> {
         Ok(self
             .guarded

@@ -1,8 +1,9 @@
 //! The kernel side of the node as one thing: all domains, the slots that tasks point to, the ring.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cut::Cut;
@@ -82,9 +83,10 @@ impl Kernel {
         let root = Path::new(PIN_ROOT);
         pins::prepare(root)?;
         let running = RunningKernel::read(root)?;
+        let guard = Guard::load(root, &running)?;
+        guard.take_over()?;
         let exec = Exec::load(root, &running)?;
         let ipc = Ipc::load(root, &running)?;
-        let guard = Guard::load(root, &running)?;
         let own = std::env::current_exe().ok();
         for program in [own.as_deref(), Some(Path::new(COMMAND))]
             .into_iter()
@@ -207,6 +209,25 @@ impl Kernel {
     /// What the kernel knows of an open file; see [`Identity`]. The path is as rules see it.
     pub fn identify(&self, file: &File) -> Result<(Identity, Option<String>), Error> {
         self.exec.identify(file)
+    }
+
+    /// From now on no subject puts another file in the place of one of these scripts, or of a directory above;
+    /// elsewhere, all may. A place that is not there is nobody's.
+    pub fn keep_ways<'s>(&self, scripts: impl Iterator<Item = &'s str>) -> Result<(), Error> {
+        let places: BTreeSet<&Path> = scripts
+            .flat_map(|script| Path::new(script).ancestors())
+            .collect();
+        let mut kept = BTreeSet::new();
+        for place in places {
+            let place = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+                .open(place);
+            if let Ok(place) = place {
+                kept.insert(self.identify(&place)?.0.file_key());
+            }
+        }
+        self.files.keep_ways(&kept)
     }
 
     /// From now on nobody writes to the file, so that it can be hashed; running it is nobody's matter

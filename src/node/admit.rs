@@ -214,6 +214,7 @@ impl Node {
             Some(holder) => own.contains(holder) || !self.live.contains_key(holder),
             None => false,
         };
+        self.keep_scripts(Some(&entry.effective))?;
         let everywhere = entry.effective.unit.is_none();
         for executable in entry.effective.executables.iter().filter(|_| everywhere) {
             let Some(identity) = files.executables.get(&executable.path) else {
@@ -236,6 +237,18 @@ impl Node {
             self.kernel.pin(identity, slot)?;
         }
         Ok(())
+    }
+
+    /// Has no subject put another file in the place of a script that is admitted, or is about to be.
+    pub(super) fn keep_scripts(&self, new: Option<&Effective>) -> Result<(), enforcer::Error> {
+        let artifacts = self.registry.artifacts.iter();
+        let live = artifacts.filter(|(id, _)| self.live.contains_key(*id));
+        let all = live.map(|(_, entry)| &entry.effective).chain(new);
+        let scripts = all
+            .flat_map(|effective| &effective.executables)
+            .filter(|executable| executable.script);
+        self.kernel
+            .keep_ways(scripts.map(|executable| executable.path.as_str()))
     }
 
     /// What follows from a plan in force: read back, old claims and the old plan let go.

@@ -372,11 +372,12 @@ impl Node {
         !over.is_empty()
     }
 
-    /// Attaches or lets go what is attached only while some artifact needs it.
+    /// Attaches or lets go what is there only while some artifact needs it.
     pub(super) fn settle_on_demand(&mut self) {
         for (word, settled) in [
             ("datagrams", self.kernel.settle_datagrams()),
             ("measuring", self.kernel.settle_measuring()),
+            ("scripts", self.keep_scripts(None)),
         ] {
             if let Err(error) = settled {
                 self.record(
