@@ -266,8 +266,9 @@ fn the_kernel_s_command_line_lets_go_of_everything() {
             told.contains("because of cartouche=audit on the kernel"),
             "{told}"
         );
-        fs::write("/tmp/booted.toml", tool.artifact()).unwrap();
-        let told = daemon::cartouche_ok(&["install", "/tmp/booted.toml"]);
+        let artifact = format!("{}/booted.toml", tool.room);
+        fs::write(&artifact, tool.artifact()).unwrap();
+        let told = daemon::cartouche_ok(&["install", &artifact]);
         assert!(
             told.contains("this node only audits: nothing is refused"),
             "{told}"
