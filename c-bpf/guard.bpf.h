@@ -175,6 +175,30 @@ static __always_inline int guard_signal(struct task_struct *task, int signal)
 	return refuse_guarded(signal, 0, 0);
 }
 
+/*
+ * A descriptor's signal, in whatever task happens to run, a keeper perhaps: none is excused. The
+ * daemon owns no descriptor. The record is without paths, as in file_send_sigiotask.
+ */
+static __always_inline int guard_listener(struct task_struct *task, int signal)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_GUARD,
+		.operation = OP_GUARD,
+		.reason = REASON_GUARDED,
+		.object_kind = OBJECT_NUMBER,
+		.always = 1,
+	};
+	struct bearer bearer = {.state = SLOT_ADMITTED};
+	struct guarded *guard = guard_on();
+
+	if (!guard || !guard->tgid || !is_daemon(guard, task))
+		return 0;
+	bearer.slot = guard->slot;
+	attempt.number = signal;
+	tell(&bearer, &attempt, NULL);
+	return -EPERM;
+}
+
 static __always_inline int guard_process(struct task_struct *task)
 {
 	return guards_process(task) ? refuse_guarded(0, 0, 0) : 0;

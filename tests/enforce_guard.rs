@@ -183,6 +183,44 @@ fn the_daemon_is_not_ended_stopped_or_traced() {
 }
 
 #[test]
+fn no_descriptor_signals_the_daemon() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let audited = guest.audited("");
+        let pid = std::process::id();
+        // SIGIO, the default, ends a program that does not expect it
+        let signals = [0, 9, 15, 19, 29, 34];
+        guarded(guest, || {
+            told(guest);
+            for signal in signals {
+                // who writes learns nothing of it; its end is an event too
+                outsider.may(&format!("signal-by-descriptor {pid} {signal}"));
+                let expected = (operation::OP_GUARD.0, reason::REASON_GUARDED.0);
+                assert_eq!(told(guest), [expected, expected]);
+            }
+            audited.may(&format!("signal-by-descriptor {pid} 9"));
+            assert!(!told(guest).is_empty());
+        });
+        // the control: it ends whoever is not guarded
+        for signal in signals {
+            let mut other = outsider.spawn("up await /no");
+            assert_eq!(other.line(), "up");
+            let other_pid = other.pid();
+            guarded(guest, || {
+                outsider.may(&format!("signal-by-descriptor {other_pid} {signal}"));
+                assert!(told(guest).is_empty());
+            });
+            if signal != 19 {
+                assert!(!other.child.wait().unwrap().success());
+            }
+        }
+        // and nothing is told of it where nothing is guarded: SIGWINCH, which nobody minds
+        outsider.may(&format!("signal-by-descriptor {pid} 28"));
+        assert!(told(guest).is_empty());
+    });
+}
+
+#[test]
 fn a_subject_in_audit_mode_is_kept_from_it_as_others_are() {
     guest::run(|guest| {
         let subject = guest.audited("");
