@@ -152,6 +152,16 @@ static __always_inline int guard_mount(__u64 dentry, __u64 mount)
 	return refuse_guarded(0, dentry, mount);
 }
 
+/* A mount that leaves its place, which a copy by open_tree(2) does not have yet. */
+static __always_inline int guard_moved_mount(struct location from)
+{
+	struct mount *mount = (void *)(from.mount - bpf_core_field_offset(struct mount, mnt));
+
+	if (BPF_CORE_READ(mount, mnt_ns) != BPF_CORE_READ(current_task(), nsproxy, mnt_ns))
+		return 0;
+	return guard_mount(from.dentry, from.mount);
+}
+
 /* Whether a process is the daemon; its number may be another's once it is gone. */
 static __always_inline bool is_daemon(const struct guarded *guard, struct task_struct *task)
 {

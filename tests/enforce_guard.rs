@@ -282,6 +282,36 @@ fn the_pins_are_not_covered_or_unmounted_for_all() {
 }
 
 #[test]
+fn the_pins_are_not_moved_away() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let (from, to) = ("/mnt/from", "/mnt/to");
+        fs::create_dir_all(from).unwrap();
+        fs::create_dir_all(to).unwrap();
+        // a mount below a shared one is not moved at all
+        outsider.may(&format!("mount-private-all /, mount {from}"));
+        guarded(guest, || {
+            outsider.may_not(&format!("move-mount-opened /sys/fs/bpf {to}"));
+            // what is others', what only its own processes see, and a copy
+            outsider.may(&format!(
+                "move-mount-opened {from} {to}, move-mount-opened {to} {from}"
+            ));
+            outsider.may(&format!(
+                "unshare-mount, move-mount-opened /sys/fs/bpf {to}"
+            ));
+            outsider.may(&format!(
+                "unshare-mount, move-mount /sys/fs/bpf {to}, umount {to}"
+            ));
+        });
+        outsider.may(&format!(
+            "move-mount-opened /sys/fs/bpf {to}, move-mount-opened {to} /sys/fs/bpf"
+        ));
+        outsider.may(&format!("umount {from}"));
+        assert!(Path::new(PIN_ROOT).exists());
+    });
+}
+
+#[test]
 fn a_subject_is_refused_all_of_it_guarded_or_not() {
     guest::run(|guest| {
         let subject = guest.subject(
