@@ -26,6 +26,8 @@
 #define PLANS_MAX 16384
 /* Running subject processes that the mirror can hold. */
 #define MIRROR_MAX 262144
+/* Running subject processes that descriptors signal. */
+#define LISTENERS_MAX 16384
 /* Executables of all artifacts together. */
 #define SUBJECTS_MAX 65536
 /* Endpoint rules of one plan that are not one address and one port. */
@@ -61,6 +63,13 @@ struct label {
 	struct subject_key key; /* of the executable that `pending` came from; ino 0: inherited */
 	__u32 adopted;		/* 1: bound while it ran, so its children of before are too */
 	__u32 invited;		/* of a process outside: the slot that its next exec leads to */
+};
+
+/* What a process was when it made itself the owner of a descriptor. */
+struct listener {
+	__u64 start_time; /* of the process: its struct pid may be another's by now */
+	__u32 slot;	  /* the last one */
+	__u32 mixed;	  /* 1: it had another one before */
 };
 
 /* Flags of a subject. */

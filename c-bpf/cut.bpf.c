@@ -87,4 +87,16 @@ int BPF_PROG(socket_recvmsg, struct socket *sock, struct msghdr *message, int si
 	return refuse_held(&bearer, nowhere) ? -EPERM : 0;
 }
 
+/* TCP_ZEROCOPY_RECEIVE receives. What options change is refused by network's socket_setsockopt. */
+SEC("lsm/socket_getsockopt")
+int BPF_PROG(socket_getsockopt, struct socket *sock, int level, int option)
+{
+	struct location nowhere = {};
+	struct bearer bearer;
+
+	if (!is_cut(&bearer))
+		return 0;
+	return refuse_held(&bearer, nowhere) ? -EPERM : 0;
+}
+
 char LICENSE[] SEC("license") = "GPL";

@@ -152,6 +152,16 @@ static __always_inline int guard_mount(__u64 dentry, __u64 mount)
 	return refuse_guarded(0, dentry, mount);
 }
 
+/* A mount that leaves its place, which a copy by open_tree(2) does not have yet. */
+static __always_inline int guard_moved_mount(struct location from)
+{
+	struct mount *mount = (void *)(from.mount - bpf_core_field_offset(struct mount, mnt));
+
+	if (BPF_CORE_READ(mount, mnt_ns) != BPF_CORE_READ(current_task(), nsproxy, mnt_ns))
+		return 0;
+	return guard_mount(from.dentry, from.mount);
+}
+
 /* Whether a process is the daemon; its number may be another's once it is gone. */
 static __always_inline bool is_daemon(const struct guarded *guard, struct task_struct *task)
 {
@@ -173,6 +183,30 @@ static __always_inline int guard_signal(struct task_struct *task, int signal)
 	    !guards_process(task))
 		return 0;
 	return refuse_guarded(signal, 0, 0);
+}
+
+/*
+ * A descriptor's signal, in whatever task happens to run, a keeper perhaps: none is excused. The
+ * daemon owns no descriptor. The record is without paths, as in file_send_sigiotask.
+ */
+static __always_inline int guard_listener(struct task_struct *task, int signal)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_GUARD,
+		.operation = OP_GUARD,
+		.reason = REASON_GUARDED,
+		.object_kind = OBJECT_NUMBER,
+		.always = 1,
+	};
+	struct bearer bearer = {.state = SLOT_ADMITTED};
+	struct guarded *guard = guard_on();
+
+	if (!guard || !guard->tgid || !is_daemon(guard, task))
+		return 0;
+	bearer.slot = guard->slot;
+	attempt.number = signal;
+	tell(&bearer, &attempt, NULL);
+	return -EPERM;
 }
 
 static __always_inline int guard_process(struct task_struct *task)

@@ -7,6 +7,7 @@
  */
 #include "grant.bpf.h"
 #include "guard.bpf.h"
+#include "listener.bpf.h"
 #include "process.bpf.h"
 #include "rule.bpf.h"
 #include "unix.bpf.h"
@@ -206,7 +207,7 @@ static __always_inline int judge_lease(const struct bearer *bearer, struct file 
 
 /*
  * A descriptor's owner is signalled without task_kill: only oneself may be made the owner, and
- * nothing be changed where the owner is another.
+ * nothing be changed where the owner is another. It is written down what the owner was then.
  */
 __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 {
@@ -214,13 +215,15 @@ __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 	struct bearer bearer;
 
 	if (command != F_SETFL && command != F_SETOWN && command != F_SETOWN_EX &&
-	    command != F_SETSIG && command != F_SETLEASE)
+	    command != F_SETSIG && command != F_SETLEASE && command != F_NOTIFY)
 		return 0;
 	if (!subject(&bearer))
 		return 0;
 	switch (command) {
 	case F_SETOWN:
-		if (in_force(&bearer) && ((int)argument == own_number() || (int)argument == 0))
+		if (in_force(&bearer) && (int)argument == 0)
+			return 0;
+		if (in_force(&bearer) && (int)argument == own_number() && !note_listener(&bearer))
 			return 0;
 		break;
 	case F_SETOWN_EX:
@@ -238,7 +241,15 @@ __noinline int judge_fcntl(__u64 address, __u32 command, __u64 argument)
 	case F_SETLEASE:
 		if (argument == F_UNLCK)
 			return 0;
-		return judge_lease(&bearer, file) ? -EPERM : 0;
+		if (judge_lease(&bearer, file))
+			return -EPERM;
+		if (!note_listener(&bearer))
+			return 0;
+		break;
+	case F_NOTIFY: /* what it may watch is asked in path_notify */
+		if (!note_listener(&bearer))
+			return 0;
+		break;
 	default:
 		return 0;
 	}
@@ -251,6 +262,38 @@ int BPF_PROG(file_fcntl, struct file *file, unsigned int command, unsigned long 
 	if (outside())
 		return 0;
 	return judge_fcntl(address_of(file), command, argument) ? -EPERM : 0;
+}
+
+/*
+ * A descriptor's signal. The current task is not its sender: it is any that an interrupt met, and
+ * the scratch of that one may hold a path under judgement. So the record is without paths.
+ */
+SEC("lsm/file_send_sigiotask")
+int BPF_PROG(file_send_sigiotask, struct task_struct *target, struct fown_struct *owner, int signal)
+{
+	struct attempt attempt = {
+		.domain = DOMAIN_IPC,
+		.operation = OP_SIGNAL,
+		.object_kind = OBJECT_PROCESS,
+	};
+	struct bearer bearer = {}, other;
+	struct listener *listener;
+
+	if (guard_listener(target, signal))
+		return -EPERM;
+	listener = listener_of(target);
+	if (!listener)
+		return 0;
+	bearer.slot = listener->slot;
+	read_slot(&bearer);
+	if (bearer.state == SLOT_RELEASED)
+		return 0;
+	if (!listener->mixed && may_send_signals(&bearer, target))
+		return 0;
+	if (bearer_of(target->group_leader, &other))
+		attempt.other = other.slot;
+	attempt.number = BPF_CORE_READ(target, tgid);
+	return tell(&bearer, &attempt, NULL) ? -EPERM : 0;
 }
 
 SEC("lsm/unix_stream_connect")

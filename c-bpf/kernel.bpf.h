@@ -43,6 +43,7 @@ typedef _Bool bool;
 #define F_WRLCK 1
 #define F_UNLCK 2
 #define F_SETLEASE 1024
+#define F_NOTIFY 1026
 /* include/linux/mount.h */
 #define MNT_SHARED 0x1000
 /* include/linux/fs.h */

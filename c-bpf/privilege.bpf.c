@@ -97,7 +97,7 @@ int BPF_PROG(move_mount, const struct path *from, const struct path *to)
 {
 	struct location where = location_of(to);
 
-	if (guard_mount(where.dentry, where.mount))
+	if (guard_mount(where.dentry, where.mount) || guard_moved_mount(location_of(from)))
 		return -EPERM;
 	return refuse_flatly(OP_MOUNT) ? -EPERM : 0;
 }

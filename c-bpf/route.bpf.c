@@ -38,7 +38,8 @@ int BPF_PROG(socket_setsockopt, struct socket *sock, int level, int option)
 		 (level == SOL_IPV6 &&
 		  (option == IPV6_RTHDR || option == IPV6_2292RTHDR ||
 		   option == IPV6_2292PKTOPTIONS || option == IPV6_FLOWLABEL_MGR));
-	if (!routed || !subject(&bearer))
+	/* whose rights have ended changes nothing of the sockets that it holds */
+	if (!subject(&bearer) || (!routed && in_force(&bearer)))
 		return 0;
 	return refuse_option(&bearer, option) ? -EPERM : 0;
 }

@@ -183,6 +183,44 @@ fn the_daemon_is_not_ended_stopped_or_traced() {
 }
 
 #[test]
+fn no_descriptor_signals_the_daemon() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let audited = guest.audited("");
+        let pid = std::process::id();
+        // SIGIO, the default, ends a program that does not expect it
+        let signals = [0, 9, 15, 19, 29, 34];
+        guarded(guest, || {
+            told(guest);
+            for signal in signals {
+                // who writes learns nothing of it; its end is an event too
+                outsider.may(&format!("signal-by-descriptor {pid} {signal}"));
+                let expected = (operation::OP_GUARD.0, reason::REASON_GUARDED.0);
+                assert_eq!(told(guest), [expected, expected]);
+            }
+            audited.may(&format!("signal-by-descriptor {pid} 9"));
+            assert!(!told(guest).is_empty());
+        });
+        // the control: it ends whoever is not guarded
+        for signal in signals {
+            let mut other = outsider.spawn("up await /no");
+            assert_eq!(other.line(), "up");
+            let other_pid = other.pid();
+            guarded(guest, || {
+                outsider.may(&format!("signal-by-descriptor {other_pid} {signal}"));
+                assert!(told(guest).is_empty());
+            });
+            if signal != 19 {
+                assert!(!other.child.wait().unwrap().success());
+            }
+        }
+        // and nothing is told of it where nothing is guarded: SIGWINCH, which nobody minds
+        outsider.may(&format!("signal-by-descriptor {pid} 28"));
+        assert!(told(guest).is_empty());
+    });
+}
+
+#[test]
 fn a_subject_in_audit_mode_is_kept_from_it_as_others_are() {
     guest::run(|guest| {
         let subject = guest.audited("");
@@ -240,6 +278,36 @@ fn the_pins_are_not_covered_or_unmounted_for_all() {
             outsider.may("mount /mnt, umount /mnt");
         });
         outsider.may(&format!("mount {PIN_ROOT}, umount {PIN_ROOT}"));
+    });
+}
+
+#[test]
+fn the_pins_are_not_moved_away() {
+    guest::run(|guest| {
+        let outsider = guest.outsider();
+        let (from, to) = ("/mnt/from", "/mnt/to");
+        fs::create_dir_all(from).unwrap();
+        fs::create_dir_all(to).unwrap();
+        // a mount below a shared one is not moved at all
+        outsider.may(&format!("mount-private-all /, mount {from}"));
+        guarded(guest, || {
+            outsider.may_not(&format!("move-mount-opened /sys/fs/bpf {to}"));
+            // what is others', what only its own processes see, and a copy
+            outsider.may(&format!(
+                "move-mount-opened {from} {to}, move-mount-opened {to} {from}"
+            ));
+            outsider.may(&format!(
+                "unshare-mount, move-mount-opened /sys/fs/bpf {to}"
+            ));
+            outsider.may(&format!(
+                "unshare-mount, move-mount /sys/fs/bpf {to}, umount {to}"
+            ));
+        });
+        outsider.may(&format!(
+            "move-mount-opened /sys/fs/bpf {to}, move-mount-opened {to} /sys/fs/bpf"
+        ));
+        outsider.may(&format!("umount {from}"));
+        assert!(Path::new(PIN_ROOT).exists());
     });
 }
 

@@ -403,6 +403,114 @@ fn what_others_are_signalled_by_is_not_changed() {
     });
 }
 
+/// Ends processes that wait for a file, at its end.
+struct Gate(String);
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        let _ = std::fs::write(&self.0, "");
+    }
+}
+
+#[test]
+fn a_descriptor_signals_nobody_who_was_another_when_he_became_its_owner() {
+    guest::run(|guest| {
+        let room = guest.files(&[]);
+        let gate = Gate(format!("{room}/gate"));
+        for uid in USERS {
+            let other = guest.subject("").by(uid);
+            let path = &other.path;
+            let run = format!("process:exec {path} transition artifact");
+            // SIGIO, the default, ends a program that does not expect it; so do those of real time
+            for signal in ["9", "0", "40"] {
+                for way in ["become", "thread-become"] {
+                    let becomes = format!(
+                        "signal-what-becomes socket {signal} {way} {path} up await {}",
+                        gate.0
+                    );
+                    let subject = guest.subject(&run).by(uid);
+                    subject.may_not(&becomes);
+                    // what was written, and the end of who wrote
+                    let denials = subject.denials();
+                    assert!(!denials.is_empty(), "{becomes}");
+                    let told = denials.iter().map(|one| (one.operation, one.other));
+                    assert!(
+                        told.eq(denials.iter().map(|_| (SIGNAL, other.slot))),
+                        "{denials:?}"
+                    );
+
+                    // the twins: the same label, and who may signal the other one
+                    for envelope in [
+                        format!("process:exec {path}"),
+                        format!("{run}\nprocess:signal children"),
+                        format!("{run}\nprocess:signal {}", other.id()),
+                    ] {
+                        let subject = guest.subject(&envelope).by(uid);
+                        assert_eq!(subject.run(&becomes), ["ok"], "{envelope}: {becomes}");
+                        assert_eq!(subject.denials(), []);
+                    }
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_lease_and_a_watched_directory_signal_no_other_artifact() {
+    guest::run(|guest| {
+        let room = guest.files(&["file", "watched/"]);
+        let gate = Gate(format!("{room}/gate"));
+        let other = guest.subject("");
+        let path = &other.path;
+        let files = format!(
+            "fs:read {room}/**\nfs:write {room}/**\nfs:create {room}/**\nprocess:exec {path}"
+        );
+        for act in [
+            format!("lease {room}/file"),
+            format!("directory {room}/watched"),
+        ] {
+            let becomes = format!(
+                "signal-what-becomes {act} 9 become {path} up await {}",
+                gate.0
+            );
+            let subject = guest.subject(&format!("{files} transition artifact"));
+            subject.may_not(&becomes);
+            assert!(!subject.denials().is_empty(), "{act}");
+
+            let subject = guest.subject(&files);
+            assert_eq!(subject.run(&becomes), ["ok"], "{act}");
+            assert_eq!(subject.denials(), []);
+        }
+    });
+}
+
+#[test]
+fn its_own_descriptors_signal_a_subject() {
+    guest::run(|guest| {
+        for uid in USERS {
+            let subject = guest.subject("").by(uid);
+            let outsider = guest.outsider();
+            for signal in [0, 29, 23, 40, 10] {
+                let acts = [
+                    format!("signal-oneself {signal}"),
+                    format!("fork signal-oneself {signal}"),
+                    format!("thread signal-oneself {signal}"),
+                ];
+                subject.may(&acts.join(", "));
+                outsider.may(&acts.join(", "));
+            }
+            assert_eq!(subject.denials(), []);
+            // and what it has become
+            let starter = guest.subject(&format!(
+                "process:exec {} transition artifact",
+                subject.path
+            ));
+            let lines = starter.run(&format!("exec {} signal-oneself 40", subject.path));
+            assert_eq!(lines, ["ok", "ok"]);
+        }
+    });
+}
+
 #[test]
 fn a_subject_joins_process_groups_of_its_own_only() {
     guest::run(|guest| {

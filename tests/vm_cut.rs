@@ -125,7 +125,7 @@ fn what_is_open_is_refused_while_the_artifact_is_gone_and_nobody_pays_after_that
 
         let told = tells(&daemon, mark, "cut");
         assert_eq!(told.facts["tasks"], "1");
-        daemon.reports("attached", |report| attached(report) == 3);
+        daemon.reports("attached", |report| attached(report) == CUT_PROGRAMS.len());
         reader.reads(2);
         daemon.audit.tells_that(mark, "the refusal", |event| {
             event.runtime.as_ref().is_some_and(|act| {
@@ -168,11 +168,11 @@ fn it_ends_with_the_last_task_and_outlives_the_daemon() {
         let pinned = |name: &&&str| Path::new(&format!("{PINS}/links/{name}")).exists();
         CUT_PROGRAMS.iter().filter(pinned).count()
     };
-    assert_eq!(pins(), 3);
+    assert_eq!(pins(), CUT_PROGRAMS.len());
     daemon.start();
 
-    assert_eq!(pins(), 3);
-    daemon.reports("attached", |report| attached(report) == 3);
+    assert_eq!(pins(), CUT_PROGRAMS.len());
+    daemon.reports("attached", |report| attached(report) == CUT_PROGRAMS.len());
     assert_eq!(transitions(&daemon, mark), ["cut"]);
     drop(reader);
     tells(&daemon, mark, "cut-ended");
@@ -206,7 +206,7 @@ fn a_hook_that_cannot_be_attached_is_said_and_attached_as_soon_as_it_can() {
     assert!(told.message.unwrap().contains("file_permission"));
     fs::remove_dir(&hindrance).unwrap();
     daemon.reports("attached", |report| {
-        attached(report) == 3 && !missing(report)
+        attached(report) == CUT_PROGRAMS.len() && !missing(report)
     });
     drop(reader);
     tells(&daemon, mark, "cut-ended");

@@ -10,7 +10,12 @@ use crate::bpf::running::RunningKernel;
 use crate::bpf::sys;
 
 /// Judge every read, write, send and receive of everybody.
-pub const CUT_PROGRAMS: [&str; 3] = ["file_permission", "socket_sendmsg", "socket_recvmsg"];
+pub const CUT_PROGRAMS: [&str; 4] = [
+    "file_permission",
+    "socket_sendmsg",
+    "socket_recvmsg",
+    "socket_getsockopt",
+];
 
 pub(super) struct Cut {
     object: Object<sys::cut_bpf>,

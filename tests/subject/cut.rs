@@ -142,6 +142,10 @@ impl Held {
             ("socket read", sys!(SYS_read, server, bytes, SOME).map(drop)),
             ("tcp send", sys!(SYS_sendto, client, bytes, SOME, 0, 0, 0).map(drop)),
             ("tcp recv", sys!(SYS_recvfrom, server, bytes, SOME, 0, 0, 0).map(drop)),
+            ("tcp send again", sys!(SYS_sendto, client, bytes, SOME, 0, 0, 0).map(drop)),
+            ("receive by an option", receive_by_option(server)),
+            ("getsockopt", option_of(libc::SYS_getsockopt, server)),
+            ("setsockopt", option_of(libc::SYS_setsockopt, server)),
             ("sendfile to a socket", sys!(SYS_sendfile, left, file, at, SOME).map(drop)),
             ("recv of a file", sys!(SYS_recvfrom, right, bytes, SOME, 0, 0, 0).map(drop)),
             ("udp send", sys!(SYS_sendto, udp, bytes, SOME, 0, 0, 0).map(drop)),
@@ -153,6 +157,51 @@ impl Held {
             ("splice of pipes", sys!(SYS_splice, from, null::<i64>(), second_to, null::<i64>(), SOME, 0).map(drop)),
         ]
     }
+}
+
+/// TCP_ZEROCOPY_RECEIVE, with a buffer for what fills no page. Nothing came: EAGAIN.
+fn receive_by_option(from: i32) -> Done {
+    let mut buffer = [0_u8; SOME];
+    let mut receive = ZeroCopyReceive {
+        buffer: buffer.as_mut_ptr() as u64,
+        buffer_length: SOME as i32,
+        ..Default::default()
+    };
+    let mut length = size_of_val(&receive) as libc::socklen_t;
+    let (level, option) = (libc::IPPROTO_TCP, libc::TCP_ZEROCOPY_RECEIVE);
+    let at = &raw mut receive;
+    sys!(SYS_getsockopt, from, level, option, at, &raw mut length)?;
+    match receive.buffer_length {
+        0 => Err(Errno(libc::EAGAIN)),
+        _ => Ok(()),
+    }
+}
+
+/// linux/tcp.h: struct tcp_zerocopy_receive
+#[repr(C)]
+#[derive(Default)]
+struct ZeroCopyReceive {
+    address: u64,
+    length: u32,
+    skip: u32,
+    waiting: u32,
+    error: i32,
+    buffer: u64,
+    buffer_length: i32,
+    flags: u32,
+}
+
+/// Asks for SO_KEEPALIVE, or sets it: the length stands behind the value.
+fn option_of(call: libc::c_long, socket: i32) -> Done {
+    let mut value = [0_i32, 4];
+    let (at, length) = (value.as_mut_ptr(), unsafe { value.as_mut_ptr().add(1) });
+    let length = match call {
+        libc::SYS_getsockopt => length as libc::c_long,
+        _ => 4,
+    };
+    let (level, option) = (libc::SOL_SOCKET, libc::SO_KEEPALIVE);
+    let done = unsafe { libc::syscall(call, socket, level, option, at, length) };
+    crate::returned(done).map(drop)
 }
 
 fn pipe() -> [OwnedFd; 2] {

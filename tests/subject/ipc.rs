@@ -12,7 +12,8 @@ use crate::network::unix_address;
 use crate::process::exit_status;
 use crate::{Done, Errno, number, sys};
 
-/// asm-generic/fcntl.h, ioctls.h, sockios.h, linux/ptrace.h
+/// asm-generic/fcntl.h, ioctls.h, sockios.h, linux/fcntl.h, ptrace.h
+const DN_CREATE: i32 = 4;
 const F_SETOWN_EX: i32 = 15;
 const F_SETSIG: i32 = 10;
 const FIOASYNC: u64 = 0x5452;
@@ -94,6 +95,23 @@ pub fn perform(words: &[&str]) -> Option<Done> {
             sys!(SYS_fcntl, fd, F_SETSIG, libc::SIGRTMIN())?;
             set_async(fd)
         }),
+        // a descriptor's signal to a process; 0: its default one
+        ["signal-by-descriptor", pid, signal] => Owned::socket()
+            .and_then(|owned| owned.give(number(pid), number(signal)).map(|()| owned))
+            .and_then(|owned| owned.happens()),
+        // which this process makes itself the owner of, and waits for
+        ["signal-oneself", signal] => signal_oneself(number(signal) as i32),
+        // a child makes itself the owner and then becomes a program, which says a line and waits. Once it is
+        // signalled: ok if that ends it, else EPERM
+        ["signal-what-becomes", "socket", signal, how @ ..] => {
+            signal_what_becomes(Owned::socket(), signal, how)
+        }
+        ["signal-what-becomes", "lease", path, signal, how @ ..] => {
+            signal_what_becomes(Owned::file(path), signal, how)
+        }
+        ["signal-what-becomes", "directory", path, signal, how @ ..] => {
+            signal_what_becomes(Owned::directory(path), signal, how)
+        }
         // of what is standard input
         ["setown-input", pid] => sys!(SYS_fcntl, 0, libc::F_SETOWN, number(pid)).map(drop),
         ["set-async-input"] => set_async(0),
@@ -211,6 +229,116 @@ fn on_socket(act: impl Fn(i64) -> Done) -> Done {
     let mut ends = [0_i32; 2];
     sys!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, ends.as_mut_ptr())?;
     act(ends[0].into())
+}
+
+/// A descriptor that can have an owner, and what makes it signal that one.
+enum Owned {
+    Socket([i32; 2]),
+    File(i64, String),
+    Directory(i64, String),
+}
+
+impl Owned {
+    fn socket() -> Result<Self, Errno> {
+        let mut ends = [0_i32; 2];
+        sys!(SYS_socketpair, AF_UNIX, SOCK_STREAM, 0, ends.as_mut_ptr())?;
+        Ok(Self::Socket(ends))
+    }
+
+    fn file(path: &str) -> Result<Self, Errno> {
+        let fd = crate::open(path, libc::O_RDONLY, 0)?;
+        Ok(Self::File(fd, path.to_owned()))
+    }
+
+    fn directory(path: &str) -> Result<Self, Errno> {
+        let fd = crate::open(path, libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+        // it is watched until the watcher closes it
+        sys!(SYS_fcntl, fd, libc::F_SETFD, 0)?;
+        Ok(Self::Directory(fd, path.to_owned()))
+    }
+
+    /// Makes a process the owner; of files only this one.
+    fn give(&self, pid: i64, signal: i64) -> Done {
+        match self {
+            Self::Socket([fd, _]) => {
+                sys!(SYS_fcntl, *fd, libc::F_SETOWN, pid)?;
+                sys!(SYS_fcntl, *fd, F_SETSIG, signal)?;
+                set_async((*fd).into())
+            }
+            Self::File(fd, _) => {
+                sys!(SYS_fcntl, *fd, F_SETSIG, signal)?;
+                sys!(SYS_fcntl, *fd, libc::F_SETLEASE, libc::F_RDLCK).map(drop)
+            }
+            Self::Directory(fd, _) => {
+                sys!(SYS_fcntl, *fd, F_SETSIG, signal)?;
+                sys!(SYS_fcntl, *fd, libc::F_NOTIFY, DN_CREATE).map(drop)
+            }
+        }
+    }
+
+    fn happens(&self) -> Done {
+        match self {
+            Self::Socket([_, peer]) => sys!(SYS_write, *peer, c"x".as_ptr(), 1).map(drop),
+            Self::File(_, path) => {
+                match crate::open(path, libc::O_WRONLY | libc::O_NONBLOCK, 0) {
+                    // it waits for the lease
+                    Err(Errno(libc::EAGAIN)) | Ok(_) => Ok(()),
+                    Err(errno) => Err(errno),
+                }
+            }
+            Self::Directory(_, path) => {
+                let made = format!("{path}/{}", std::process::id());
+                crate::open(&made, libc::O_CREAT | libc::O_WRONLY, 0o600).map(drop)
+            }
+        }
+    }
+}
+
+fn signal_oneself(signal: i32) -> Done {
+    let expected = if signal == 0 { libc::SIGIO } else { signal };
+    let mut set: libc::sigset_t = unsafe { zeroed() };
+    unsafe {
+        libc::sigaddset(&raw mut set, expected);
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, null_mut());
+    }
+    let owned = Owned::socket()?;
+    owned.give(own_pid(), signal.into())?;
+    owned.happens()?;
+    let patience = libc::timespec {
+        tv_sec: 2,
+        tv_nsec: 0,
+    };
+    let got = unsafe { libc::sigtimedwait(&raw const set, null_mut(), &raw const patience) };
+    crate::returned(got.into()).map(drop)
+}
+
+fn signal_what_becomes(owned: Result<Owned, Errno>, signal: &str, how: &[&str]) -> Done {
+    let owned = owned?;
+    let mut line = [0_i32; 2];
+    crate::returned(i64::from(unsafe { libc::pipe(line.as_mut_ptr()) }))?;
+    let child = crate::returned(unsafe { libc::fork() }.into())?;
+    if child == 0 {
+        let done = sys!(SYS_dup2, line[1], 1)
+            // nobody waits for what it holds of its parent's
+            .and_then(|_| sys!(SYS_dup2, line[1], 2))
+            .and_then(|_| sys!(SYS_close, line[1]))
+            .and_then(|_| owned.give(own_pid(), number(signal)))
+            .and_then(|()| crate::perform(how));
+        unsafe { libc::_exit(done.map_or_else(|errno| errno.0, |()| 0)) }
+    }
+    sys!(SYS_close, line[1])?;
+    let mut said = [0_u8; 3];
+    if sys!(SYS_read, line[0], said.as_mut_ptr(), said.len())? == 0 {
+        return exit_status(child);
+    }
+    owned.happens()?;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    let mut status = 0;
+    match sys!(SYS_wait4, child, &raw mut status, libc::WNOHANG, 0)? {
+        0 => Err(Errno(libc::EPERM)),
+        _ if libc::WIFSIGNALED(status) => Ok(()),
+        _ => Err(Errno(libc::ECHILD)),
+    }
 }
 
 fn set_async(fd: i64) -> Done {
