@@ -81,7 +81,10 @@ const HOOKS: [(&str, &str); 7] = [
          uring_override_creds uring_sqpoll userns_create",
     ),
     ("guard", "bpf bpf_map bpf_prog"),
-    ("cut", "file_permission socket_getsockopt socket_recvmsg socket_sendmsg"),
+    (
+        "cut",
+        "file_permission socket_getsockopt socket_recvmsg socket_sendmsg",
+    ),
 ];
 
 /// Those that came after 6.1.

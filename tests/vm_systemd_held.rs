@@ -207,8 +207,8 @@ fn a_command_runs_under_an_artifact_that_is_not_its_own() {
     let free = succeeds("perl /srv/held/script.pl");
     assert!(free.contains(FREE), "{free}");
     let (status, text) = shell("cartouche run held -- /usr/bin/no-such-command");
-    assert_eq!(status, 1, "{text}");
-    assert!(text.contains("was not run"), "{text}");
+    assert_eq!(status, 127, "{text}");
+    assert!(text.contains("There is no command"), "{text}");
     assert_eq!(shell("cartouche run none -- true").0, 4);
     assert_eq!(
         shell("setpriv --reuid 65534 --clear-groups cartouche run held -- true").0,
@@ -219,6 +219,6 @@ fn a_command_runs_under_an_artifact_that_is_not_its_own() {
         "cp /usr/bin/true /usr/local/bin/own && cartouche new /usr/local/bin/own --id taken >/srv/held/own.toml",
     );
     succeeds("cartouche seal /srv/held/own.toml && cartouche install /srv/held/own.toml");
-    assert_eq!(shell("cartouche run held -- /usr/local/bin/own").0, 1);
+    assert_eq!(shell("cartouche run held -- /usr/local/bin/own").0, 126);
     succeeds("/usr/local/bin/own");
 }
