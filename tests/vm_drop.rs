@@ -358,6 +358,10 @@ fn a_thousand_files_at_once_are_all_admitted() {
     let daemon = daemon::running();
 
     many_are_admitted(&daemon, "thousand", 1000);
+
+    // taking them away one by one would hold up the next test
+    drop(daemon);
+    drop(daemon::stopped());
 }
 
 /// Moves so many artifacts in, each of a program of its own, as fast as the file system takes them.
