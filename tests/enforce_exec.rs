@@ -409,7 +409,12 @@ fn no_subject_puts_another_file_in_the_place_of_an_admitted_script() {
         subject.may(&format!("rename {room}/free/mine {room}/away"));
         subject.may(&format!("rename {room}/free {room}/freed"));
         subject.may(&format!("unlink {room}/script"));
-        guest.kernel.borrow().keep_ways(std::iter::empty()).unwrap();
+        // another one that is kept takes nothing from it
+        let other = ["/usr/bin/ldd"].into_iter();
+        guest.kernel.borrow().keep_ways(other).unwrap();
+        subject.may_not(&format!("unlink {script}"));
+        let none = std::iter::empty();
+        guest.kernel.borrow().keep_only_ways(none).unwrap();
         subject.may(&format!("unlink {script}"));
     });
 }

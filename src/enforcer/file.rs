@@ -112,11 +112,17 @@ impl FileRules {
         })
     }
 
-    /// From now on no subject moves or removes these files and directories, but any others.
+    /// From now on no subject moves or removes these files and directories.
     pub(super) fn keep_ways(&self, places: &BTreeSet<FileKey>) -> Result<(), Error> {
         for place in places {
             self.ways.write(&subject_key(*place), &1, Write::Replace)?;
         }
+        Ok(())
+    }
+
+    /// The same, and subjects may do so with all others.
+    pub(super) fn keep_only_ways(&self, places: &BTreeSet<FileKey>) -> Result<(), Error> {
+        self.keep_ways(places)?;
         for (key, _) in self.ways.entries()? {
             if !places.contains(&identity(&key).file_key()) {
                 self.ways.remove(&key)?;

@@ -23,7 +23,7 @@ use crate::bpf::running::RunningKernel;
 use crate::bpf::sys::{self, Plain};
 use crate::bpf::table::{Table, Write};
 use crate::bpf::words::Words;
-use crate::plan::Plan;
+use crate::plan::{FileKey, Plan};
 
 /// What a slot's tasks are held to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -211,23 +211,35 @@ impl Kernel {
         self.exec.identify(file)
     }
 
-    /// From now on no subject puts another file in the place of one of these scripts, or of a directory above;
-    /// elsewhere, all may. A place that is not there is nobody's.
+    /// From now on no subject puts another file in the place of one of these scripts, or of a directory above.
+    /// A place that is not there is nobody's.
     pub fn keep_ways<'s>(&self, scripts: impl Iterator<Item = &'s str>) -> Result<(), Error> {
+        self.files.keep_ways(&self.ways_of(scripts)?)
+    }
+
+    /// The same, and of no others any more.
+    pub fn keep_only_ways<'s>(&self, scripts: impl Iterator<Item = &'s str>) -> Result<(), Error> {
+        self.files.keep_only_ways(&self.ways_of(scripts)?)
+    }
+
+    fn ways_of<'s>(
+        &self,
+        scripts: impl Iterator<Item = &'s str>,
+    ) -> Result<BTreeSet<FileKey>, Error> {
         let places: BTreeSet<&Path> = scripts
             .flat_map(|script| Path::new(script).ancestors())
             .collect();
-        let mut kept = BTreeSet::new();
+        let mut ways = BTreeSet::new();
         for place in places {
             let place = OpenOptions::new()
                 .read(true)
                 .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
                 .open(place);
             if let Ok(place) = place {
-                kept.insert(self.identify(&place)?.0.file_key());
+                ways.insert(self.identify(&place)?.0.file_key());
             }
         }
-        self.files.keep_ways(&kept)
+        Ok(ways)
     }
 
     /// From now on nobody writes to the file, so that it can be hashed; running it is nobody's matter

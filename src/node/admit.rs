@@ -214,7 +214,8 @@ impl Node {
             Some(holder) => own.contains(holder) || !self.live.contains_key(holder),
             None => false,
         };
-        self.keep_scripts(Some(&entry.effective))?;
+        // those of others stay kept, also of artifacts that a starting daemon has not resumed yet
+        self.kernel.keep_ways(scripts(&entry.effective))?;
         let everywhere = entry.effective.unit.is_none();
         for executable in entry.effective.executables.iter().filter(|_| everywhere) {
             let Some(identity) = files.executables.get(&executable.path) else {
@@ -239,16 +240,12 @@ impl Node {
         Ok(())
     }
 
-    /// Has no subject put another file in the place of a script that is admitted, or is about to be.
-    pub(super) fn keep_scripts(&self, new: Option<&Effective>) -> Result<(), enforcer::Error> {
+    /// Lets subjects do as they may with scripts that are admitted no more.
+    pub(super) fn settle_scripts(&self) -> Result<(), enforcer::Error> {
         let artifacts = self.registry.artifacts.iter();
         let live = artifacts.filter(|(id, _)| self.live.contains_key(*id));
-        let all = live.map(|(_, entry)| &entry.effective).chain(new);
-        let scripts = all
-            .flat_map(|effective| &effective.executables)
-            .filter(|executable| executable.script);
         self.kernel
-            .keep_ways(scripts.map(|executable| executable.path.as_str()))
+            .keep_only_ways(live.flat_map(|(_, entry)| scripts(&entry.effective)))
     }
 
     /// What follows from a plan in force: read back, old claims and the old plan let go.
@@ -406,4 +403,10 @@ pub(super) fn executable_paths(effective: &Effective) -> BTreeSet<String> {
         .iter()
         .map(|executable| executable.path.clone())
         .collect()
+}
+
+/// The scripts among an artifact's executables.
+fn scripts(effective: &Effective) -> impl Iterator<Item = &str> {
+    let scripts = effective.executables.iter().filter(|one| one.script);
+    scripts.map(|one| one.path.as_str())
 }

@@ -377,7 +377,7 @@ impl Node {
         for (word, settled) in [
             ("datagrams", self.kernel.settle_datagrams()),
             ("measuring", self.kernel.settle_measuring()),
-            ("scripts", self.keep_scripts(None)),
+            ("scripts", self.settle_scripts()),
         ] {
             if let Err(error) = settled {
                 self.record(
